@@ -1,1 +1,134 @@
-fn main() {}
+//! `locker`: takes, releases and extends locks from a shell, and runs commands under them.
+//!
+//! # Layout
+//!
+//! - `args`: the command line; `open`: the cache that it names.
+//! - `acquire`: taking a lock; `exec`: running a command under it; `signals`: what others ask of us meanwhile.
+//! - `report`: what is told, in words or JSON; `exit`: what the exit code says.
+
+mod acquire;
+mod args;
+mod exec;
+mod exit;
+mod open;
+mod report;
+mod signals;
+
+use std::io::{IsTerminal, Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use locker_host::{Extended, Locker, Unlock};
+
+use crate::acquire::{Acquired, acquire};
+use crate::args::{Args, Command};
+use crate::exit::Exit;
+use crate::report::Report;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nobody is left to tell if this cannot be printed.
+            _ = error.print();
+            return code.into();
+        }
+    };
+    let report = Report::new(args.json);
+    match run(args, report).await {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            report.error(&error);
+            Exit::of(&error).into()
+        }
+    }
+}
+
+async fn run(args: Args, report: Report) -> Result<Exit> {
+    match args.command {
+        Command::Component { output } => {
+            component(output.as_deref())?;
+            Ok(Exit::Done)
+        }
+        Command::Wit => {
+            print(locker_host::WIT.as_bytes())?;
+            Ok(Exit::Done)
+        }
+        command => {
+            let locker = open::locker(args.cache.as_deref(), args.prefix.as_deref())?;
+            let exit = with_locker(&locker, command, report).await;
+            locker.close().await;
+            exit
+        }
+    }
+}
+
+async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
+    match command {
+        Command::Lock { name, options } => match acquire(locker, &name, options).await? {
+            Acquired::Lease(lease) => {
+                if let Err(error) = report.granted(&name, &lease) {
+                    // A lock whose token nobody got to see is of no use to anybody.
+                    locker.unlock(&name, &lease.token).await?;
+                    return Err(error);
+                }
+                Ok(Exit::Done)
+            }
+            Acquired::Held(holder) => {
+                report.held(&name, &holder)?;
+                Ok(Exit::Held)
+            }
+            Acquired::Interrupted(signal) => Ok(Exit::Signal(signal)),
+        },
+        Command::Unlock { name, token } => {
+            let outcome = locker.unlock(&name, read_token(token)?).await?;
+            report.unlocked(&name, outcome)?;
+            Ok(if outcome == Unlock::Released { Exit::Done } else { Exit::No })
+        }
+        Command::Extend { name, token, ttl } => {
+            let outcome = locker.extend(&name, read_token(token)?, ttl).await?;
+            report.extended(&name, &outcome)?;
+            Ok(if matches!(outcome, Extended::Extended(_)) { Exit::Done } else { Exit::No })
+        }
+        Command::Status { name } => {
+            let holder = locker.inspect(&name).await?;
+            report.status(&name, holder.as_ref())?;
+            Ok(if holder.is_some() { Exit::Done } else { Exit::No })
+        }
+        Command::Exec(exec) => exec::exec(locker, exec, report).await,
+        Command::Component { .. } | Command::Wit => bail!("this command needs no locker"),
+    }
+}
+
+/// The token as given, or from standard input for `-`, so that it need not show in a list of processes.
+fn read_token(token: String) -> Result<String> {
+    if token != "-" {
+        return Ok(token);
+    }
+    const MORE_THAN_ANY_TOKEN: u64 = 4096;
+    let mut input = String::new();
+    std::io::stdin()
+        .take(MORE_THAN_ANY_TOKEN)
+        .read_to_string(&mut input)
+        .context("cannot read the token from standard input")?;
+    Ok(input.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn component(output: Option<&std::path::Path>) -> Result<()> {
+    match output {
+        Some(path) => {
+            std::fs::write(path, locker_host::COMPONENT).with_context(|| format!("cannot write {}", path.display()))
+        }
+        None if std::io::stdout().is_terminal() => {
+            bail!(exit::Misuse("the component is binary: name a file with -o FILE, or send it somewhere".to_owned()))
+        }
+        None => print(locker_host::COMPONENT),
+    }
+}
+
+fn print(bytes: &[u8]) -> Result<()> {
+    std::io::stdout().write_all(bytes).context("cannot write to standard output")
+}

@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, Parser, Subcommand};
+use locker_host::LockOptions;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    the token does not hold the lock; for status: the lock is free
+  64   wrong usage
+  69   the cache is unavailable
+  74   the lock was lost while the command ran
+  75   the lock is held by another (exec: see -E)
+  78   refused or misconfigured
+  126  the command cannot be executed
+  127  the command was not found
+  128+N ended by signal N
+exec otherwise exits as its command does.";
+
+/// A distributed lock whose whole logic is one sandboxed WebAssembly component.
+#[derive(Parser)]
+#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    /// Where locks are kept: memory, or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]. Give a URL with a password
+    /// through the variable, since arguments show in lists of processes [default: memory]
+    #[arg(long, global = true, env = "LOCKER_CACHE", hide_env_values = true, value_name = "URL")]
+    pub(crate) cache: Option<String>,
+
+    /// What the cache's keys begin with [default: lock:]
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub(crate) prefix: Option<String>,
+
+    /// Answer in JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Take a lock and print its token
+    Lock {
+        /// The lock: 1 to 512 bytes without control characters
+        name: String,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Release a lock
+    Unlock {
+        /// The lock
+        name: String,
+        /// What lock printed; - reads it from standard input
+        #[arg(env = "LOCKER_TOKEN", hide_env_values = true)]
+        token: String,
+    },
+    /// Give a lock a new time to live
+    Extend {
+        /// The lock
+        name: String,
+        /// What lock printed; - reads it from standard input
+        #[arg(env = "LOCKER_TOKEN", hide_env_values = true)]
+        token: String,
+        /// The time to live from now, longer or shorter than what is left: 30s, 5min, 1h 30min
+        #[arg(long, value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
+    /// Tell who holds a lock
+    Status {
+        /// The lock
+        name: String,
+    },
+    /// Run a command while holding a lock
+    Exec(Exec),
+    /// Write the WebAssembly component
+    Component {
+        /// The file to write instead of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Print the component's contract
+    Wit,
+}
+
+#[derive(Group)]
+pub(crate) struct Options {
+    /// How long the lock is held at most: 500ms, 30s, 5min, 1h 30min [default: 30s]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ttl: Option<Duration>,
+
+    /// How long to wait for a lock that is held [default: not at all]
+    #[arg(long, value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+
+    /// A label that tells others who holds the lock
+    #[arg(long, value_name = "LABEL")]
+    owner: Option<String>,
+}
+
+impl From<Options> for LockOptions {
+    fn from(options: Options) -> Self {
+        let mut lock = Self::default().wait(options.wait.unwrap_or_default());
+        if let Some(ttl) = options.ttl {
+            lock = lock.ttl(ttl);
+        }
+        if let Some(owner) = options.owner {
+            lock = lock.owner(owner);
+        }
+        lock
+    }
+}
+
+/// The command is stopped when the lock's time to live runs out, so choose one that is long enough. It finds the
+/// lock's name and fence in LOCKER_NAME and LOCKER_FENCE.
+#[derive(Group)]
+pub(crate) struct Exec {
+    /// The lock: 1 to 512 bytes without control characters
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    /// The exit code if the lock is held by another
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
+    pub(crate) conflict_exit_code: u8,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}

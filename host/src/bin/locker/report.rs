@@ -1,0 +1,133 @@
+//! What is told: words on standard error for people, tokens and JSON on standard output for programs.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use locker_host::{Error, ErrorKind, Extended, Holder, Lease, Unlock};
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Report {
+    json: bool,
+}
+
+/// Says something to whoever watches.
+pub(crate) fn words(words: &str) {
+    // Nobody watches if this fails.
+    _ = writeln!(std::io::stderr(), "locker: {words}");
+}
+
+impl Report {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn granted(self, name: &str, lease: &Lease) -> Result<()> {
+        if self.json {
+            return self.object("granted", name, lease_fields(lease));
+        }
+        words(&format!("{} is ours for {}, with fence {}", quoted(name), time(lease.ttl), lease.fence));
+        line(lease.token.as_str())
+    }
+
+    pub(crate) fn held(self, name: &str, holder: &Holder) -> Result<()> {
+        words(&format!("{} is held {}", quoted(name), describe(holder)));
+        if self.json { self.object("held", name, holder_fields(holder)) } else { Ok(()) }
+    }
+
+    pub(crate) fn unlocked(self, name: &str, outcome: Unlock) -> Result<()> {
+        match outcome {
+            Unlock::Released => self.outcome("released", name, "is free now"),
+            Unlock::Absent => self.outcome("absent", name, ABSENT),
+            Unlock::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+        }
+    }
+
+    pub(crate) fn extended(self, name: &str, outcome: &Extended) -> Result<()> {
+        match outcome {
+            Extended::Extended(lease) if self.json => self.object("extended", name, lease_fields(lease)),
+            Extended::Extended(lease) => {
+                self.outcome("extended", name, &format!("is ours for {} more", time(lease.ttl)))
+            }
+            Extended::Absent => self.outcome("absent", name, ABSENT),
+            Extended::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+        }
+    }
+
+    pub(crate) fn status(self, name: &str, holder: Option<&Holder>) -> Result<()> {
+        match (holder, self.json) {
+            (Some(holder), true) => self.object("held", name, holder_fields(holder)),
+            (None, true) => self.object("free", name, json!({})),
+            (Some(holder), false) => line(&format!("held {}", describe(holder))),
+            (None, false) => line("free"),
+        }
+    }
+
+    pub(crate) fn error(self, error: &anyhow::Error) {
+        let ours = error.downcast_ref::<Error>();
+        // Ours already say what lies beneath them.
+        let message = ours.map_or_else(|| format!("{error:#}"), ToString::to_string);
+        words(&message);
+        if self.json {
+            let kind = match ours.map(Error::kind) {
+                Some(ErrorKind::Unavailable) => "unavailable",
+                Some(ErrorKind::Denied) => "denied",
+                Some(ErrorKind::Invalid) => "invalid",
+                _ => "fault",
+            };
+            // The exit code tells as much.
+            _ = line(&json!({ "outcome": "error", "kind": kind, "message": message }).to_string());
+        }
+    }
+
+    fn outcome(self, outcome: &str, name: &str, sentence: &str) -> Result<()> {
+        words(&format!("{} {sentence}", quoted(name)));
+        if self.json { self.object(outcome, name, json!({})) } else { Ok(()) }
+    }
+
+    fn object(self, outcome: &str, name: &str, mut fields: Value) -> Result<()> {
+        fields["outcome"] = outcome.into();
+        fields["name"] = name.into();
+        line(&fields.to_string())
+    }
+}
+
+const ABSENT: &str = "is held by nobody: it was released, has expired, or was never taken";
+const HELD_BY_OTHER: &str = "is held by another token, and was left alone";
+
+fn line(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+fn lease_fields(lease: &Lease) -> Value {
+    json!({ "token": lease.token.as_str(), "fence": lease.fence, "ttl_ms": millis(lease.ttl) })
+}
+
+fn holder_fields(holder: &Holder) -> Value {
+    json!({ "owner": holder.owner, "fence": holder.fence, "ttl_ms": holder.ttl.map(millis) })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn describe(holder: &Holder) -> String {
+    let owner = holder.owner.as_ref().map_or_else(|| "by another".to_owned(), |owner| format!("by {}", quoted(owner)));
+    let until = holder
+        .ttl
+        .map_or_else(|| "for ever: no locker put it there".to_owned(), |ttl| format!("for {} more", time(ttl)));
+    if holder.fence == 0 { format!("{owner} {until}") } else { format!("{owner} {until}, with fence {}", holder.fence) }
+}
+
+/// A time that is easy to read: to the millisecond below ten seconds, to the second above.
+fn time(duration: Duration) -> String {
+    let unit = if duration < Duration::from_secs(10) { 1 } else { 1000 };
+    let rounded = millis(duration) / unit * unit;
+    humantime::format_duration(Duration::from_millis(rounded)).to_string()
+}
+
+/// Names and labels come from strangers: quoted, so that they cannot pass for words of ours.
+fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}

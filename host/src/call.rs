@@ -1,0 +1,225 @@
+//! One call into the component, and what the component may reach from there: the cache and random bytes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bindings::locker::locker::cache as wit;
+use crate::bindings::wasi::random::random;
+use crate::queue::{Queues, Turn};
+use crate::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Set, Stored};
+
+/// What all calls of a locker share.
+pub(crate) struct Shared {
+    pub(crate) cache: Arc<dyn Cache>,
+    pub(crate) queues: Queues,
+    pub(crate) max_ttl: Duration,
+    /// Set when the locker is closed.
+    pub(crate) closed: CancellationToken,
+    /// What still has to be given back.
+    pub(crate) returns: TaskTracker,
+}
+
+/// The state of one call. Dropping it gives back what the call took and nobody came to own.
+pub(crate) struct Call {
+    shared: Arc<Shared>,
+    turn: Option<Turn>,
+    unowned: Option<Unowned>,
+    asked: Option<Instant>,
+    failure: Option<CacheError>,
+}
+
+/// A value that may lie in the cache although nobody has learnt that it does.
+struct Unowned {
+    key: String,
+    value: String,
+}
+
+impl Call {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, turn: None, unowned: None, asked: None, failure: None }
+    }
+
+    pub(crate) fn begin(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
+    }
+
+    /// Ends the call; `granted` says that the caller has learnt of what was stored and owns it from here on.
+    pub(crate) fn end(&mut self, granted: bool) {
+        self.turn = None;
+        self.asked = None;
+        let unowned = self.unowned.take();
+        if !granted {
+            self.give_back(unowned);
+        }
+    }
+
+    /// When the cache was last asked to store or extend something. Times to live are counted from then.
+    pub(crate) fn asked(&self) -> Option<Instant> {
+        self.asked
+    }
+
+    /// The cache's error that the component last saw.
+    pub(crate) fn take_failure(&mut self) -> Option<CacheError> {
+        self.failure.take()
+    }
+
+    fn give_back(&self, unowned: Option<Unowned>) {
+        let (Some(Unowned { key, value }), Ok(runtime)) = (unowned, Handle::try_current()) else {
+            return;
+        };
+        let cache = self.shared.cache.clone();
+        // Nobody is left to tell of a failure; then the value stays until it expires.
+        self.shared.returns.spawn_on(async move { cache.delete_if_equal(&key, &value).await }, &runtime);
+    }
+
+    fn check_ttl(&self, ttl: Duration) -> Result<(), CacheError> {
+        let most = self.shared.max_ttl;
+        if ttl <= most {
+            return Ok(());
+        }
+        let message = format!("a time to live of {ttl:?} is more than this host allows, which is {most:?}");
+        Err(CacheError::new(ErrorKind::Denied, message))
+    }
+
+    async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<Set, CacheError> {
+        ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
+        let cache = self.shared.cache.clone();
+        let Unowned { key, value } = self.unowned.insert(Unowned { key, value });
+        self.asked = Some(Instant::now());
+        let answer = cache.set_if_absent(key, value, ttl).await;
+        match &answer {
+            Ok(Set::Stored(_)) => self.turn = None,
+            // The value may have been stored all the same.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            Ok(Set::Occupied(_)) | Err(_) => self.unowned = None,
+        }
+        answer
+    }
+
+    async fn wait(&mut self, key: &str, patience: Duration) -> Result<Duration, CacheError> {
+        let started = Instant::now();
+        let left = || patience.saturating_sub(started.elapsed());
+        if !self.turn.as_ref().is_some_and(|turn| turn.is_for(key)) {
+            self.turn = None;
+            self.turn = timeout(patience, self.shared.queues.turn(key)).await.ok();
+        }
+        if !left().is_zero() {
+            self.shared.cache.wait_until_absent(key, left()).await?;
+        }
+        Ok(left())
+    }
+
+    fn note<T>(&mut self, answer: Result<T, CacheError>) -> Result<T, wit::Error> {
+        answer.map_err(|failure| {
+            let message = failure.to_string();
+            let error = match failure.kind() {
+                ErrorKind::Denied => wit::Error::Denied(message),
+                ErrorKind::Invalid => wit::Error::Invalid(message),
+                ErrorKind::Unavailable | ErrorKind::Fault => wit::Error::Unavailable(message),
+            };
+            self.failure = Some(failure);
+            error
+        })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}
+
+impl wit::Host for Call {
+    async fn set_if_absent(
+        &mut self,
+        key: String,
+        value: String,
+        ttl_ms: Option<u64>,
+    ) -> Result<wit::SetOutcome, wit::Error> {
+        let answer = self.set(key, value, ttl_ms.map(Duration::from_millis)).await;
+        self.note(answer).map(|set| match set {
+            Set::Stored(stored) => wit::SetOutcome::Stored(stored.into()),
+            Set::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
+        })
+    }
+
+    async fn extend_if_equal(
+        &mut self,
+        key: String,
+        value: String,
+        ttl_ms: u64,
+    ) -> Result<wit::ExtendOutcome, wit::Error> {
+        let ttl = Duration::from_millis(ttl_ms);
+        self.asked = Some(Instant::now());
+        let answer = match self.check_ttl(ttl) {
+            Ok(()) => self.shared.cache.extend_if_equal(&key, &value, ttl).await,
+            Err(error) => Err(error),
+        };
+        self.note(answer).map(|extend| match extend {
+            Extend::Extended(stored) => wit::ExtendOutcome::Extended(stored.into()),
+            Extend::Absent => wit::ExtendOutcome::Absent,
+            Extend::Different => wit::ExtendOutcome::Different,
+        })
+    }
+
+    async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {
+        let answer = self.shared.cache.delete_if_equal(&key, &value).await;
+        self.note(answer).map(|delete| match delete {
+            Delete::Deleted => wit::DeleteOutcome::Deleted,
+            Delete::Absent => wit::DeleteOutcome::Absent,
+            Delete::Different => wit::DeleteOutcome::Different,
+        })
+    }
+
+    async fn get(&mut self, key: String) -> Result<Option<wit::Entry>, wit::Error> {
+        let answer = self.shared.cache.get(&key).await;
+        self.note(answer).map(|entry| entry.map(Into::into))
+    }
+
+    async fn wait_until_absent(&mut self, key: String, timeout_ms: u64) -> Result<u64, wit::Error> {
+        let answer = self.wait(&key, Duration::from_millis(timeout_ms)).await;
+        // Rounded up, so that nobody gives up early.
+        self.note(answer).map(whole_millis)
+    }
+}
+
+impl random::Host for Call {
+    fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        const MOST: u64 = 4096;
+        wasmtime::ensure!(len <= MOST, "{len} random bytes asked for, {MOST} allowed");
+        let mut bytes = vec![0; usize::try_from(len)?];
+        getrandom::fill(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(getrandom::u64()?)
+    }
+}
+
+/// Milliseconds, fractions rounded up.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds, fractions rounded down: for what is left of a time to live.
+fn full_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<Stored> for wit::Stored {
+    fn from(stored: Stored) -> Self {
+        Self { revision: stored.revision, ttl_ms: full_millis(stored.ttl) }
+    }
+}
+
+impl From<Entry> for wit::Entry {
+    fn from(entry: Entry) -> Self {
+        Self { value: entry.value, revision: entry.revision, ttl_ms: entry.ttl.map(full_millis) }
+    }
+}

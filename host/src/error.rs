@@ -1,0 +1,115 @@
+//! Why a [`Locker`](crate::Locker) gave no answer.
+
+use std::fmt;
+
+use crate::CacheError;
+
+/// The classes of errors. They call for different answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The cache was not reached or did not answer in time. The operation may have taken effect; try again later.
+    Unavailable,
+    /// The host or the cache does not allow this. Nothing was changed; an operator must allow it.
+    Denied,
+    /// An argument is bad, or something that is no lock lies under the name. Nothing was changed; ask for something else.
+    Invalid,
+    /// The component broke a limit of its sandbox, or the component cannot run at all. This is a bug.
+    Fault,
+}
+
+/// An error of a [`Locker`](crate::Locker): says which lock, what went wrong and what to do.
+///
+/// [`source`](std::error::Error::source) is the cache's own error where it was the cache that failed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), locker_host::Error> {
+/// use locker_host::{ErrorKind, Locker, Memory, LockOptions};
+///
+/// let locker = Locker::new(Memory::default())?;
+/// let error = locker.lock("", LockOptions::default()).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Error(Box<Parts>);
+
+struct Parts {
+    kind: ErrorKind,
+    lock: Option<String>,
+    message: String,
+    source: Option<Source>,
+}
+
+enum Source {
+    Cache(CacheError),
+    Sandbox(wasmtime::Error),
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Parts { kind, lock: None, message: message.into(), source: None }))
+    }
+
+    pub(crate) fn fault(message: &str, cause: wasmtime::Error) -> Self {
+        let mut error = Self::new(ErrorKind::Fault, format!("{message}: {}", cause.root_cause()));
+        error.0.source = Some(Source::Sandbox(cause));
+        error
+    }
+
+    pub(crate) fn about(mut self, lock: &str) -> Self {
+        self.0.lock = Some(lock.to_owned());
+        self
+    }
+
+    pub(crate) fn caused_by(mut self, cause: Option<CacheError>) -> Self {
+        self.0.source = cause.map(Source::Cache);
+        self
+    }
+
+    /// The class of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The name of the lock that the operation was about, if it was about one.
+    #[must_use]
+    pub fn lock(&self) -> Option<&str> {
+        self.0.lock.as_deref()
+    }
+}
+
+impl From<CacheError> for Error {
+    fn from(error: CacheError) -> Self {
+        Self::new(error.kind(), error.to_string()).caused_by(Some(error))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(lock) = self.lock() {
+            // A name may come from a stranger and be anything: show it as one short, quoted word.
+            let short: String = lock.chars().take(64).collect();
+            let dots = if short.len() < lock.len() { "..." } else { "" };
+            write!(f, "lock {short:?}{dots}: ")?;
+        }
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self.0.source.as_ref()? {
+            Source::Cache(error) => Some(error),
+            Source::Sandbox(error) => Some(error.as_ref()),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+-- Replaces the time to live of a key that holds exactly a value.
+-- KEYS: key, its fence. ARGV: value, time to live in ms, time to keep the fence in ms.
+-- Returns 1, revision; or 0 if there is no such key; or -1 if another value lies there.
+local key, fence, value, ttl, keep = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
+local present = redis.call('GET', key)
+if not present then
+  return {0, 0}
+end
+if present ~= value then
+  return {-1, 0}
+end
+redis.call('PEXPIRE', key, ttl)
+if redis.call('PEXPIRE', fence, keep) == 1 then
+  return {1, tonumber(redis.call('GET', fence))}
+end
+-- The server forgot the fence, for want of memory perhaps. A higher one does no harm: the holder is the same.
+return {1, next_revision(fence, keep)}

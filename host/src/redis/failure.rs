@@ -1,0 +1,57 @@
+//! What an error of Redis means to who asked.
+
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
+
+use crate::{CacheError, ErrorKind};
+
+/// Puts an error into its class, with a sentence that names the cause and the way out.
+pub(super) fn translate(address: &str, error: RedisError) -> CacheError {
+    let (kind, why) = classify(&error);
+    CacheError::new(kind, format!("Redis at {address} {why}")).caused_by(error)
+}
+
+/// Whether the connection is of no more use: it broke, or it leads to a server that has stepped down.
+pub(super) fn breaks_connection(error: &RedisError) -> bool {
+    use ServerErrorKind::{MasterDown, ReadOnly};
+    error.is_io_error()
+        || error.is_unrecoverable_error()
+        || matches!(error.kind(), RedisKind::Server(ReadOnly | MasterDown))
+}
+
+fn classify(error: &RedisError) -> (ErrorKind, String) {
+    use ErrorKind::{Denied, Invalid, Unavailable};
+    let said = said(error);
+    let says = |code: &str| error.code() == Some(code) || said.contains(code);
+    match error.kind() {
+        _ if says("WRONGTYPE") => {
+            (Invalid, "holds something else than a lock under this name; use another name or prefix".into())
+        }
+        _ if says("NOAUTH") => (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into()),
+        _ if says("WRONGPASS") => (Denied, "refuses the user name or password".into()),
+        _ if says("OOM ") => (Unavailable, "is out of memory; give it more, or let what may go expire".into()),
+        _ if says("NOPERM") => (Denied, format!("does not permit this user what a lock needs: {said}")),
+        RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
+        RedisKind::RESP3NotSupported => (Denied, "is too old: version 6 or later is needed".into()),
+        RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),
+        RedisKind::Io if error.is_timeout() => (Unavailable, "does not answer in time".into()),
+        RedisKind::Io => (Unavailable, format!("cannot be reached: {said}")),
+        RedisKind::Server(ServerErrorKind::ReadOnly) => {
+            (Unavailable, "is a replica and cannot write; point to the primary".into())
+        }
+        RedisKind::Server(ServerErrorKind::BusyLoading) => {
+            (Unavailable, "is still loading its data; try again soon".into())
+        }
+        RedisKind::Server(ServerErrorKind::CrossSlot | ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+            (Denied, "is part of a cluster, which this URL does not address as one".into())
+        }
+        _ => (Unavailable, format!("failed: {said}")),
+    }
+}
+
+/// The server's or the system's own words.
+fn said(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
+}

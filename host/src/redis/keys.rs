@@ -1,0 +1,88 @@
+//! Which Redis keys belong to a key of the cache.
+
+/// Separates what is ours from what is a lock's name: names hold no control characters, so nothing collides.
+const MARK: char = '\u{1f}';
+
+/// The key of a lock: the prefix and its name.
+pub(super) fn lock(prefix: &str, name: &str) -> String {
+    format!("{prefix}{name}")
+}
+
+/// The key of a lock's fence: under the same prefix and in the same cluster slot as the lock's key.
+pub(super) fn fence(prefix: &str, name: &str) -> String {
+    let lock = lock(prefix, name);
+    if hash_tag(&lock).is_some() {
+        // The first tag counts, whatever follows.
+        format!("{lock}{MARK}fence")
+    } else if !lock.contains(['{', '}']) {
+        format!("{prefix}{MARK}fence{{{lock}}}")
+    } else {
+        // Such a key cannot be a tag, so some number that falls into the same slot has to be.
+        let slot = slot(lock.as_bytes());
+        let tag = (0..u32::MAX).find(|tag| self::slot(tag.to_string().as_bytes()) == slot).unwrap_or_default();
+        format!("{prefix}{MARK}fence{{{tag}}}{name}")
+    }
+}
+
+/// A prefix must not open a hash tag that it does not close: names would decide where it ends.
+pub(super) fn is_fit(prefix: &str) -> bool {
+    !prefix.chars().any(char::is_control) && (!prefix.contains('{') || hash_tag(prefix).is_some())
+}
+
+/// What Redis Cluster hashes instead of the whole key: what stands in the first braces, unless they are empty.
+fn hash_tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
+}
+
+/// The slot of a key without a tag: CRC16/XMODEM modulo the number of slots.
+fn slot(key: &[u8]) -> u16 {
+    let crc = key.iter().fold(0_u16, |crc, byte| {
+        (0..8)
+            .fold(crc ^ (u16::from(*byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    });
+    crc % 16384
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const NAMES: [&str; 12] = ["a", "a b", "{tag}", "a{tag}b", "{}", "{}{x}", "}", "{", "a}b", "a{b", "}{", "{{x}}"];
+
+    fn slot_of(key: &str) -> u16 {
+        slot(hash_tag(key).unwrap_or(key).as_bytes())
+    }
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // What CLUSTER KEYSLOT answers.
+        assert_eq!((slot_of("123456789"), slot_of("foo"), slot_of("{foo}bar")), (0x31c3, 12182, 12182));
+    }
+
+    #[test]
+    fn a_fence_lies_in_the_slot_of_its_lock_and_under_the_same_prefix() {
+        for prefix in ["lock:", "", "{app}:", "a}b"] {
+            for name in NAMES {
+                let fence = fence(prefix, name);
+                assert_eq!(slot_of(&fence), slot_of(&lock(prefix, name)), "{prefix:?} {name:?} {fence:?}");
+                assert!(fence.starts_with(prefix));
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_keys_collide() {
+        let keys = NAMES.iter().flat_map(|name| [lock("lock:", name), fence("lock:", name)]);
+        assert_eq!(keys.collect::<HashSet<_>>().len(), 2 * NAMES.len());
+    }
+
+    #[test]
+    fn a_prefix_may_have_a_whole_tag_but_not_half_of_one() {
+        assert!(is_fit("lock:") && is_fit("") && is_fit("{app}:") && is_fit("a}"));
+        assert!(!is_fit("{") && !is_fit("{}") && !is_fit("a{b") && !is_fit("a\n"));
+    }
+}

@@ -1,0 +1,242 @@
+//! A store in Redis.
+//!
+//! # Layout
+//!
+//! - `connection`: one connection for all calls; `failure`: what its errors mean.
+//! - `keys`: which Redis keys belong to a key of the cache.
+//! - `*.lua`: the atomic steps; each file says what it takes and returns.
+//! - `wakeups`: who waits for which key to go away. A deletion is published on a channel that is named like the key.
+
+mod connection;
+mod failure;
+mod keys;
+mod wakeups;
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisResult, Script, cmd};
+
+use crate::call::whole_millis;
+use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
+use connection::Connection;
+use wakeups::{Gate, Listener};
+
+macro_rules! script {
+    ($($file:literal),+) => {
+        LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)))
+    };
+}
+
+static SET_IF_ABSENT: LazyLock<Script> = script!("fence.lua", "set_if_absent.lua");
+static EXTEND_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "extend_if_equal.lua");
+static DELETE_IF_EQUAL: LazyLock<Script> = script!("delete_if_equal.lua");
+static GET: LazyLock<Script> = script!("get.lua");
+
+/// How much longer than its key a fence is kept. After that the server's clock alone makes it rise.
+const FENCE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A store in Redis 6 or later, shared by all who use the same server, database and prefix.
+///
+/// Clones share one connection. It is made when it is first needed, and made anew after it broke.
+///
+/// A key is the prefix, `lock:` by default, and the lock's name. Its revision lies under a key of its own, in the same
+/// cluster slot, for a day longer than the key.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), locker_host::Error> {
+/// use locker_host::{Locker, Redis};
+///
+/// let locker = Locker::new(Redis::connect("redis://localhost:6379").await?)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Redis {
+    connection: Arc<Connection>,
+    prefix: Arc<str>,
+    default_ttl: Duration,
+}
+
+impl Redis {
+    /// A store at `url`, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]` or `redis+unix:///PATH`, which is asked now
+    /// whether it is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the URL is none; [`ErrorKind::Unavailable`] if the server cannot be reached;
+    /// [`ErrorKind::Denied`] if it refuses the login.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        let redis = Self::open(url)?;
+        redis.ping().await?;
+        Ok(redis)
+    }
+
+    /// A store at `url` that is connected to when it is first used.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use locker_host::Redis;
+    ///
+    /// let redis = Redis::open("redis://localhost").unwrap().prefix("app:").unwrap().default_ttl(Duration::from_secs(60));
+    /// assert!(Redis::open("http://localhost").is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if the URL is none.
+    pub fn open(url: &str) -> Result<Self, Error> {
+        // The URL may hold a password, so no error repeats it.
+        let no_url = |_| {
+            Error::new(ErrorKind::Invalid, "a cache's URL looks like redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")
+        };
+        let info = url.into_connection_info().map_err(no_url)?;
+        // RESP3 carries wake-ups on the connection that also carries commands.
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings)).map_err(no_url)?;
+        Ok(Self {
+            connection: Arc::new(Connection::new(client)),
+            prefix: Arc::from("lock:"),
+            default_ttl: Duration::from_secs(30),
+        })
+    }
+
+    /// Keeps all keys under `prefix` instead of `lock:`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it has control characters, or a `{` that does not open a whole cluster hash tag.
+    pub fn prefix(mut self, prefix: &str) -> Result<Self, Error> {
+        if !keys::is_fit(prefix) {
+            let message = "a prefix must have no control characters, and no '{' but in a whole hash tag like {app}";
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        self.prefix = Arc::from(prefix);
+        Ok(self)
+    }
+
+    /// Keeps what comes without a time to live for `ttl` instead of 30 seconds.
+    #[must_use]
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = ttl;
+        self
+    }
+
+    async fn ping(&self) -> Result<(), CacheError> {
+        self.with(async |mut connection| cmd("PING").exec_async(&mut connection).await).await
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &Script, keys: &[&str], args: &[&str]) -> Result<T, CacheError> {
+        let mut invocation = script.prepare_invoke();
+        keys.iter().for_each(|key| _ = invocation.key(*key));
+        args.iter().for_each(|arg| _ = invocation.arg(*arg));
+        self.with(async |mut connection| invocation.invoke_async(&mut connection).await).await
+    }
+
+    /// Does something with the connection, and sees to it that the next one who comes finds it in order.
+    async fn with<T>(&self, act: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>) -> Result<T, CacheError> {
+        let acted = match self.connection.get().await {
+            Ok((connection, generation)) => act(connection).await.inspect_err(|error| {
+                if failure::breaks_connection(error) {
+                    self.connection.broke(generation);
+                }
+            }),
+            Err(error) => Err(error),
+        };
+        acted.map_err(|error| failure::translate(&self.connection.address(), error))
+    }
+
+    /// The keys of a lock: its own and its fence's.
+    fn keys(&self, name: &str) -> (String, String) {
+        (keys::lock(&self.prefix, name), keys::fence(&self.prefix, name))
+    }
+
+    fn listen(&self, channel: &str) -> Listener {
+        let connection = self.connection.clone();
+        let runtime = tokio::runtime::Handle::current();
+        self.connection.wakeups().listen(channel, move |channel| {
+            runtime.spawn(async move { connection.desert(&channel).await });
+        })
+    }
+
+    async fn subscribe(&self, channel: &str, gate: &Gate) -> Result<(), CacheError> {
+        let _open = gate.lock().await;
+        self.with(async |mut connection| connection.subscribe(channel).await).await
+    }
+}
+
+#[async_trait]
+impl Cache for Redis {
+    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
+        let asked = Instant::now();
+        let (key, fence) = self.keys(key);
+        let ttl = ttl.unwrap_or(self.default_ttl);
+        let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
+        let (stored, revision, left, present): (u8, u64, i64, Option<Vec<u8>>) =
+            self.run(&SET_IF_ABSENT, &[&key, &fence], &args).await?;
+        Ok(match present {
+            Some(present) if stored == 0 => Set::Occupied(entry(&present, revision, left)),
+            _ => Set::Stored(Stored { revision, ttl: remaining(left).unwrap_or(ttl).saturating_sub(asked.elapsed()) }),
+        })
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+        let asked = Instant::now();
+        let (key, fence) = self.keys(key);
+        let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
+        let (extended, revision): (i8, u64) = self.run(&EXTEND_IF_EQUAL, &[&key, &fence], &args).await?;
+        Ok(match extended {
+            1 => Extend::Extended(Stored { revision, ttl: ttl.saturating_sub(asked.elapsed()) }),
+            0 => Extend::Absent,
+            _ => Extend::Different,
+        })
+    }
+
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+        let key = keys::lock(&self.prefix, key);
+        let deleted: i8 = self.run(&DELETE_IF_EQUAL, &[&key], &[value]).await?;
+        Ok(match deleted {
+            1 => Delete::Deleted,
+            0 => Delete::Absent,
+            _ => Delete::Different,
+        })
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let (key, fence) = self.keys(key);
+        let (present, revision, left): (Option<Vec<u8>>, u64, i64) = self.run(&GET, &[&key, &fence], &[]).await?;
+        Ok(present.map(|present| entry(&present, revision, left)))
+    }
+
+    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
+        let started = Instant::now();
+        let key = keys::lock(&self.prefix, key);
+        let listener = self.listen(&key);
+        let (woken, gate) = listener.next();
+        self.subscribe(&key, &gate).await?;
+        // Only now can no deletion be missed any more, so only now is it worth a look.
+        let left: i64 =
+            self.with(async |mut connection| cmd("PTTL").arg(&key).query_async(&mut connection).await).await?;
+        const ABSENT: i64 = -2;
+        if left != ABSENT {
+            let patience = timeout.saturating_sub(started.elapsed());
+            let nap = remaining(left).map_or(patience, |left| patience.min(left));
+            _ = tokio::time::timeout(nap, woken).await;
+        }
+        Ok(())
+    }
+}
+
+/// What lies under a key. Bytes that are no text are a stranger's, and nobody compares them here.
+fn entry(present: &[u8], revision: u64, left: i64) -> Entry {
+    Entry { value: String::from_utf8_lossy(present).into_owned(), revision, ttl: remaining(left) }
+}
+
+/// A remaining time as Redis tells it: negative if the key never expires.
+fn remaining(left: i64) -> Option<Duration> {
+    u64::try_from(left).ok().map(Duration::from_millis)
+}
+
+fn millis(duration: Duration) -> String {
+    whole_millis(duration).to_string()
+}

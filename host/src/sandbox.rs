@@ -1,0 +1,88 @@
+//! Runs the component within limits, in instances that are kept warm.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+
+use crate::bindings::{Component as Exports, ComponentPre};
+use crate::call::{Call, Shared};
+use crate::error::Error;
+
+/// Linear memory of one instance. The component needs a little over 1 MiB, most of it untouched stack.
+const MEMORY: usize = 4 << 20;
+/// Instructions of one call, more or less: a lock without contention takes a few thousand, a waiter that is woken in
+/// vain about as many each time. A component that loops is stopped after a second or two.
+const FUEL: u64 = 1_000_000_000;
+/// How many of them run before other tasks of the same thread get their chance.
+const SLICE: u64 = 1_000_000;
+/// Instances kept for reuse. More may run at once.
+const WARM: usize = 64;
+
+pub(crate) struct Sandbox {
+    engine: Engine,
+    component: ComponentPre<State>,
+    warm: Mutex<Vec<Instance>>,
+    shared: Arc<Shared>,
+}
+
+/// An instance of the component, used by one call at a time. One whose call did not come to its end is not used again.
+pub(crate) struct Instance {
+    pub(crate) store: Store<State>,
+    pub(crate) exports: Exports,
+}
+
+pub(crate) struct State {
+    pub(crate) call: Call,
+    limits: StoreLimits,
+}
+
+impl Sandbox {
+    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, Error> {
+        Self::compile(shared).map_err(|cause| Error::fault("the component cannot be loaded", cause))
+    }
+
+    fn compile(shared: Arc<Shared>) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.consume_fuel(true);
+        let engine = Engine::new(&config)?;
+        let mut linker = Linker::new(&engine);
+        Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;
+        let component = Component::from_binary(&engine, crate::COMPONENT)?;
+        let component = ComponentPre::new(linker.instantiate_pre(&component)?)?;
+        Ok(Self { engine, component, warm: Mutex::default(), shared })
+    }
+
+    /// A warm instance, or a new one.
+    pub(crate) async fn instance(&self) -> wasmtime::Result<Instance> {
+        let warm = self.warm().pop();
+        let mut instance = match warm {
+            Some(instance) => instance,
+            None => self.instantiate().await?,
+        };
+        instance.store.set_fuel(FUEL)?;
+        Ok(instance)
+    }
+
+    /// Keeps an instance whose call came to its end.
+    pub(crate) fn keep(&self, instance: Instance) {
+        let mut warm = self.warm();
+        if warm.len() < WARM {
+            warm.push(instance);
+        }
+    }
+
+    async fn instantiate(&self) -> wasmtime::Result<Instance> {
+        let limits = StoreLimitsBuilder::new().memory_size(MEMORY).trap_on_grow_failure(true).build();
+        let mut store = Store::new(&self.engine, State { call: Call::new(self.shared.clone()), limits });
+        store.limiter(|state| &mut state.limits);
+        store.set_fuel(FUEL)?;
+        store.fuel_async_yield_interval(Some(SLICE))?;
+        let exports = self.component.instantiate_async(&mut store).await?;
+        Ok(Instance { store, exports })
+    }
+
+    fn warm(&self) -> MutexGuard<'_, Vec<Instance>> {
+        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
