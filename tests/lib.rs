@@ -1,1 +1,23 @@
+//! What a lock must do, as sentences that run: against memory, against real Redis servers, and from the shell.
+//!
+//! # Layout
+//!
+//! - `harness`: starts stores and commands, and ends them.
+//! - one module a topic; what is said of a lock runs on every store.
 
+#![cfg(test)]
+
+mod harness;
+
+mod cli;
+mod component;
+mod contention;
+mod exec;
+mod expiry;
+mod extend;
+mod fence;
+mod grant;
+mod keys;
+mod outage;
+mod release;
+mod wait;

@@ -6,6 +6,10 @@ use crate::{CacheError, ErrorKind};
 
 /// Puts an error into its class, with a sentence that names the cause and the way out.
 pub(super) fn translate(address: &str, error: RedisError) -> CacheError {
+    if matches!(error.kind(), RedisKind::UnexpectedReturnType | RedisKind::Parse) {
+        // The error quotes the answer, and with it perhaps a token.
+        return CacheError::new(ErrorKind::Unavailable, format!("Redis at {address} answers what Redis would not"));
+    }
     let (kind, why) = classify(&error);
     CacheError::new(kind, format!("Redis at {address} {why}")).caused_by(error)
 }

@@ -172,11 +172,13 @@ impl Cache for Redis {
         let (key, fence) = self.keys(key);
         let ttl = ttl.unwrap_or(self.default_ttl);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let (stored, revision, left, present): (u8, u64, i64, Option<Vec<u8>>) =
+        let (revision, left, other): (u64, i64, Option<Vec<u8>>) =
             self.run(&SET_IF_ABSENT, &[&key, &fence], &args).await?;
-        Ok(match present {
-            Some(present) if stored == 0 => Set::Occupied(entry(&present, revision, left)),
-            _ => Set::Stored(Stored { revision, ttl: remaining(left).unwrap_or(ttl).saturating_sub(asked.elapsed()) }),
+        Ok(match other {
+            Some(other) => Set::Occupied(entry(&other, revision, left)),
+            None => {
+                Set::Stored(Stored { revision, ttl: remaining(left).unwrap_or(ttl).saturating_sub(asked.elapsed()) })
+            }
         })
     }
 

@@ -1,0 +1,70 @@
+//! Many who want the same lock at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use locker_host::{Lock, LockOptions, Locker, Unlock};
+use rstest::rstest;
+use tokio::task::JoinSet;
+
+use crate::harness::{LONG, On, granted, held};
+
+#[rstest]
+#[tokio::test]
+async fn of_100_concurrent_callers_exactly_one_wins(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let mut callers = JoinSet::new();
+    for _ in 0..100 {
+        let locker = store.locker.clone();
+        callers.spawn(async move { locker.lock("job", LONG).await.unwrap() });
+    }
+    let outcomes = callers.join_all().await;
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Lock::Granted(_))).count(), 1);
+}
+
+#[rstest]
+#[tokio::test]
+async fn unprotected_increments_under_the_lock_are_never_lost(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    // Two hosts that share the store behave as one.
+    let hosts = [store.locker.clone(), store.another_host()];
+    let counter = Arc::new(AtomicU64::new(0));
+    let mut workers = JoinSet::new();
+    for worker in 0..8 {
+        workers.spawn(increment(hosts[worker % 2].clone(), counter.clone(), 25));
+    }
+    workers.join_all().await;
+    assert_eq!(counter.load(Ordering::Relaxed), 8 * 25);
+}
+
+async fn increment(locker: Locker, counter: Arc<AtomicU64>, times: usize) {
+    for _ in 0..times {
+        let lease = granted(locker.lock("counter", LockOptions::from(LONG).wait(LONG)).await);
+        let seen = counter.load(Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        counter.store(seen + 1, Ordering::Relaxed);
+        assert_eq!(locker.unlock("counter", &lease.token).await.unwrap(), Unlock::Released);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn lock_right_after_unlock_works_ten_times_in_a_row(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    for _ in 0..10 {
+        let lease = store.take("job", LONG).await;
+        assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn two_hosts_that_share_a_store_behave_as_one(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let other = store.another_host();
+    let lease = store.take("job", LONG).await;
+    held(other.lock("job", LONG).await);
+    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    granted(other.lock("job", LONG).await);
+    held(store.locker.lock("job", LONG).await);
+}

@@ -1,0 +1,48 @@
+//! When a lock ends by itself.
+
+use std::time::Instant;
+
+use locker_host::LockOptions;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rstest::rstest;
+
+use crate::harness::{Command, LONG, On, RedisServer, SHORT, a_moment, granted, held};
+
+#[rstest]
+#[tokio::test]
+async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let started = Instant::now();
+    store.take("job", SHORT).await;
+    held(store.locker.lock("job", LONG).await);
+    store.take("job", LockOptions::from(LONG).wait(LONG)).await;
+    assert!(started.elapsed() >= SHORT, "{:?}", started.elapsed());
+}
+
+#[rstest]
+#[tokio::test]
+async fn what_has_expired_is_seen_by_nobody(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let lease = store.take("job", SHORT).await;
+    tokio::time::sleep(SHORT).await;
+    assert_eq!(store.entry("job").await, None);
+    assert_eq!(store.locker.inspect("job").await.unwrap(), None);
+    let next = store.take("job", SHORT).await;
+    assert_ne!(next.token, lease.token);
+}
+
+#[tokio::test]
+async fn a_killed_holder_frees_the_name_after_its_time() {
+    let server = RedisServer::start().await;
+    let started = Instant::now();
+    let holder = Command::on(&server, &["exec", "job", "--ttl", "2s", "--", "sleep", "3"]).spawn();
+    let locker = server.locker();
+    while locker.inspect("job").await.unwrap().is_none() {
+        a_moment().await;
+    }
+    kill(Pid::from_raw(holder.id().unwrap().try_into().unwrap()), Signal::SIGKILL).unwrap();
+    held(locker.lock("job", LONG).await);
+    granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+    assert!(started.elapsed().as_secs() >= 2);
+}

@@ -1,0 +1,98 @@
+//! The command `locker`, as a process.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use tokio::process::Child;
+
+use super::RedisServer;
+
+/// A call of `locker` that is yet to be made.
+pub(crate) struct Command(tokio::process::Command);
+
+/// What a call of `locker` left behind.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Command {
+    /// `locker` with these arguments, on memory.
+    pub(crate) fn new(arguments: &[&str]) -> Self {
+        let mut command = tokio::process::Command::new(program());
+        command.args(arguments).env("LOCKER_CACHE", "memory").env_remove("LOCKER_TOKEN");
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        Self(command)
+    }
+
+    /// `locker` with these arguments, on a server.
+    pub(crate) fn on(server: &RedisServer, arguments: &[&str]) -> Self {
+        Self::new(arguments).env("LOCKER_CACHE", &server.url())
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// The plain command, for streams that tests need otherwise.
+    pub(crate) fn into_std(self) -> std::process::Command {
+        self.0.into_std()
+    }
+
+    pub(crate) fn spawn(mut self) -> Child {
+        self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    pub(crate) async fn run(self) -> Ran {
+        Ran::of(self.spawn()).await
+    }
+
+    pub(crate) async fn run_with_input(mut self, input: &str) -> Ran {
+        use std::io::{Seek, Write};
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(input.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        self.0.stdin(file);
+        self.run().await
+    }
+}
+
+impl Ran {
+    pub(crate) async fn of(child: Child) -> Self {
+        let output = child.wait_with_output().await.unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// The one line on standard output.
+    pub(crate) fn line(&self) -> &str {
+        self.stdout.strip_suffix('\n').unwrap_or_else(|| panic!("no line in {self:?}"))
+    }
+}
+
+/// The program, built once with the profile of the tests.
+fn program() -> &'static PathBuf {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        // Tests run in TARGET/PROFILE/deps; `cargo test` does not build programs of other packages.
+        let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        let profile = if folder.ends_with("release") { "release" } else { "dev" };
+        let built = std::process::Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(built.unwrap().success(), "locker does not build");
+        folder.join("locker")
+    })
+}

@@ -1,0 +1,48 @@
+//! Starts stores and commands, and ends them.
+
+mod command;
+mod redis_server;
+mod store;
+
+pub(crate) use command::{Command, Ran};
+pub(crate) use redis_server::RedisServer;
+pub(crate) use store::On;
+
+use std::time::Duration;
+
+use locker_host::{Extended, Holder, Lease, Lock};
+
+/// Longer than any test.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Long enough for a lock to be seen as held, short enough to wait for its end.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
+/// Long enough for whoever was started to have come to wait.
+pub(crate) async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[track_caller]
+pub(crate) fn granted(outcome: Result<Lock, locker_host::Error>) -> Lease {
+    match outcome.unwrap() {
+        Lock::Granted(lease) => lease,
+        Lock::Held(holder) => panic!("the lock is held: {holder:?}"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn held(outcome: Result<Lock, locker_host::Error>) -> Holder {
+    match outcome.unwrap() {
+        Lock::Granted(lease) => panic!("the lock was granted: {lease:?}"),
+        Lock::Held(holder) => holder,
+    }
+}
+
+#[track_caller]
+pub(crate) fn extended(outcome: Result<Extended, locker_host::Error>) -> Lease {
+    match outcome.unwrap() {
+        Extended::Extended(lease) => lease,
+        refused => panic!("the lock was not extended: {refused:?}"),
+    }
+}

@@ -1,0 +1,73 @@
+//! A Redis server that goes away and comes back.
+
+use std::time::Instant;
+
+use locker_host::{ErrorKind, LockOptions, Redis, Unlock};
+
+use crate::harness::{LONG, RedisServer, a_moment, granted};
+
+#[tokio::test]
+async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let started = Instant::now();
+    let error = Redis::connect(&server.url()).await.err().expect("nobody is there");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = server.locker().lock("job", LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("cannot be reached"), "{error}");
+    assert!(started.elapsed() < LONG / 2);
+}
+
+#[tokio::test]
+async fn the_same_handle_works_when_the_server_is_back() {
+    let mut server = RedisServer::start().await;
+    let locker = server.locker();
+    granted(locker.lock("job", LONG).await);
+    server.kill();
+    for _ in 0..3 {
+        assert_eq!(locker.lock("job", LONG).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    server.start_again().await;
+    let lease = granted(locker.lock("job", LONG).await);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cut_while_idle_is_not_noticed_by_the_next_call() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    granted(locker.lock("one", LONG).await);
+    let cut: u64 = server.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    assert!(cut > 0);
+    a_moment().await;
+    granted(locker.lock("two", LONG).await);
+}
+
+#[tokio::test]
+async fn a_waiter_whose_connection_is_cut_listens_again() {
+    let server = RedisServer::start().await;
+    let (holder, other) = (server.locker(), server.locker());
+    let lease = granted(holder.lock("job", LONG).await);
+    let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
+    a_moment().await;
+    let cut: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    assert_eq!(cut, 1);
+    a_moment().await;
+    let released = Instant::now();
+    assert_eq!(holder.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    granted(waiter.await.unwrap());
+    assert!(released.elapsed() < LONG / 2, "it slept until the expiry");
+}
+
+#[tokio::test]
+async fn a_flushed_script_cache_is_not_noticed() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    for _ in 0..2 {
+        () = server.run(&["SCRIPT", "FLUSH"]).await;
+        let lease = granted(locker.lock("job", LONG).await);
+        () = server.run(&["SCRIPT", "FLUSH"]).await;
+        assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    }
+}

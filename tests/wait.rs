@@ -1,0 +1,193 @@
+//! Waiting for a lock that is held.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use locker_host::{ErrorKind, LockOptions, Unlock};
+use rstest::rstest;
+
+use crate::harness::{LONG, On, RedisServer, SHORT, a_moment, granted, held};
+
+fn patiently() -> LockOptions {
+    LockOptions::from(LONG).wait(LONG)
+}
+
+#[tokio::test]
+async fn without_a_wait_nobody_listens() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    granted(locker.lock("job", LONG).await);
+    held(locker.lock("job", LONG).await);
+    let stats: String = server.run(&["INFO", "commandstats"]).await;
+    assert!(!stats.contains("cmdstat_subscribe"), "{stats}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_waiter_gives_up_when_its_time_is_up_and_not_early(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    store.take("job", LockOptions::from(LONG).owner("me")).await;
+    let started = Instant::now();
+    let holder = held(store.locker.lock("job", LockOptions::from(LONG).wait(SHORT)).await);
+    assert!(started.elapsed() >= SHORT, "{:?}", started.elapsed());
+    assert_eq!(holder.owner.as_deref(), Some("me"));
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_waiter_is_woken_by_a_release(
+    #[values(On::Memory, On::Redis)] on: On,
+    #[values(true, false)] same_host: bool,
+) {
+    let store = on.start().await;
+    let lease = store.take("job", LONG).await;
+    let locker = if same_host { store.locker.clone() } else { store.another_host() };
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    a_moment().await;
+    let released = Instant::now();
+    store.locker.unlock("job", &lease.token).await.unwrap();
+    granted(waiter.await.unwrap());
+    assert!(released.elapsed() < LONG / 2, "it slept until the expiry");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_waiter_is_woken_by_an_expiry(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    store.take("job", SHORT).await;
+    let started = Instant::now();
+    store.take("job", patiently()).await;
+    assert!(started.elapsed() < LONG / 2, "it slept for as long as it could");
+}
+
+#[tokio::test]
+async fn a_lost_wake_up_costs_no_more_than_the_holders_time() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    granted(locker.lock("job", Duration::from_secs(1)).await);
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    a_moment().await;
+    let deleted: u64 = server.run(&["DEL", "lock:job"]).await;
+    assert_eq!(deleted, 1);
+    let started = Instant::now();
+    granted(waiter.await.unwrap());
+    assert!(started.elapsed() < LONG / 2);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_wait_may_be_longer_than_the_holders_time(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    for _ in 0..3 {
+        store.take("job", LockOptions::from(Duration::from_millis(50)).wait(LONG)).await;
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_lock_that_is_extended_keeps_its_waiters_waiting(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let lease = store.take("job", SHORT).await;
+    let locker = store.locker.clone();
+    let waiter = tokio::spawn(async move { locker.lock("job", LockOptions::from(LONG).wait(3 * SHORT)).await });
+    a_moment().await;
+    _ = store.locker.extend("job", &lease.token, LONG).await.unwrap();
+    held(waiter.await.unwrap());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_cancelled_waiter_takes_no_lock_later(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let lease = store.take("job", LONG).await;
+    let locker = store.locker.clone();
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    a_moment().await;
+    waiter.abort();
+    assert!(waiter.await.unwrap_err().is_cancelled());
+    store.locker.unlock("job", &lease.token).await.unwrap();
+    a_moment().await;
+    assert_eq!(store.entry("job").await, None);
+}
+
+#[tokio::test]
+async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    let lease = granted(locker.lock("job", LONG).await);
+    let waiting = locker.clone();
+    let waiter = tokio::spawn(async move { waiting.lock("job", patiently()).await });
+    a_moment().await;
+    assert_eq!(server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await, ["lock:job"]);
+    waiter.abort();
+    a_moment().await;
+    assert!(server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty());
+    locker.unlock("job", &lease.token).await.unwrap();
+    assert_eq!(server.keys().await, ["lock:\u{1f}fence{lock:job}"]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    for patience in (0..200).map(|n| Duration::from_micros(10 * n)) {
+        _ = tokio::time::timeout(patience, store.locker.lock("job", LONG)).await.map(|outcome| {
+            // It was in time after all, so it is ours to release.
+            let (locker, lease) = (store.locker.clone(), outcome.unwrap().lease());
+            tokio::spawn(async move { locker.unlock("job", lease.unwrap().token).await })
+        });
+        let lease = store.take("job", patiently()).await;
+        assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    }
+}
+
+#[rstest]
+#[tokio::test]
+async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let lease = store.take("job", LONG).await;
+    let served = Arc::<Mutex<Vec<usize>>>::default();
+    let mut waiters = Vec::new();
+    for number in 0..6 {
+        let (locker, served) = (store.locker.clone(), served.clone());
+        waiters.push(tokio::spawn(async move {
+            let lease = granted(locker.lock("job", patiently()).await);
+            served.lock().unwrap().push(number);
+            locker.unlock("job", &lease.token).await.unwrap();
+        }));
+        a_moment().await;
+    }
+    waiters.remove(2).abort();
+    store.locker.unlock("job", &lease.token).await.unwrap();
+    for waiter in waiters {
+        waiter.await.unwrap();
+    }
+    assert_eq!(*served.lock().unwrap(), [0, 1, 3, 4, 5]);
+}
+
+#[rstest]
+#[tokio::test]
+async fn whoever_comes_late_does_not_overtake_those_who_wait(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let lease = store.take("job", LONG).await;
+    let locker = store.locker.clone();
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    a_moment().await;
+    store.locker.unlock("job", &lease.token).await.unwrap();
+    // The waiter has been told and not yet come; without a line the newcomer would be first.
+    let late = LockOptions::from(LONG).wait(SHORT);
+    held(store.locker.lock("job", late).await);
+    granted(waiter.await.unwrap());
+}
+
+#[rstest]
+#[tokio::test]
+async fn closing_a_host_ends_its_waiters_with_an_error(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    store.take("job", LONG).await;
+    let locker = store.locker.clone();
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    a_moment().await;
+    store.locker.close().await;
+    assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+}
