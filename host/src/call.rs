@@ -37,6 +37,28 @@ pub(crate) struct Call {
 struct Unowned {
     key: String,
     value: String,
+    /// When it has expired at the latest, if it is there at all.
+    gone: Instant,
+}
+
+/// How long what was stored for the cache's default time is looked after.
+const USUAL_TTL: Duration = Duration::from_secs(60);
+
+impl Unowned {
+    /// Deletes the value, once a second until the cache has said what became of it, or it has expired anyway. A cache
+    /// that says that there is no such key is asked once more: the request may only just be on its way.
+    async fn give_back(self, cache: Arc<dyn Cache>) {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        let mut absent = 0;
+        while absent < 2 && Instant::now() < self.gone {
+            seconds.tick().await;
+            match cache.delete_if_equal(&self.key, &self.value).await {
+                Ok(Delete::Deleted | Delete::Different) => return,
+                Ok(Delete::Absent) => absent += 1,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 impl Call {
@@ -69,12 +91,9 @@ impl Call {
     }
 
     fn give_back(&self, unowned: Option<Unowned>) {
-        let (Some(Unowned { key, value }), Ok(runtime)) = (unowned, Handle::try_current()) else {
-            return;
-        };
-        let cache = self.shared.cache.clone();
-        // Nobody is left to tell of a failure; then the value stays until it expires.
-        self.shared.returns.spawn_on(async move { cache.delete_if_equal(&key, &value).await }, &runtime);
+        if let (Some(unowned), Ok(runtime)) = (unowned, Handle::try_current()) {
+            self.shared.returns.spawn_on(unowned.give_back(self.shared.cache.clone()), &runtime);
+        }
     }
 
     fn check_ttl(&self, ttl: Duration) -> Result<(), CacheError> {
@@ -89,8 +108,10 @@ impl Call {
     async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<Set, CacheError> {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
         let cache = self.shared.cache.clone();
-        let Unowned { key, value } = self.unowned.insert(Unowned { key, value });
-        self.asked = Some(Instant::now());
+        let asked = Instant::now();
+        let gone = asked.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(asked + USUAL_TTL);
+        let Unowned { key, value, .. } = self.unowned.insert(Unowned { key, value, gone });
+        self.asked = Some(asked);
         let answer = cache.set_if_absent(key, value, ttl).await;
         match &answer {
             Ok(Set::Stored(_)) => self.turn = None,

@@ -72,3 +72,7 @@ pub const WIT: &str = concat!(
     "\n",
     include_str!("../../wit/cache.wit"),
 );
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

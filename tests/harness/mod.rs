@@ -1,10 +1,12 @@
 //! Starts stores and commands, and ends them.
 
 mod command;
+mod proxy;
 mod redis_server;
 mod store;
 
 pub(crate) use command::{Command, Ran};
+pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use redis_server::RedisServer;
 pub(crate) use store::On;
 
@@ -44,5 +46,18 @@ pub(crate) fn extended(outcome: Result<Extended, locker_host::Error>) -> Lease {
     match outcome.unwrap() {
         Extended::Extended(lease) => lease,
         refused => panic!("the lock was not extended: {refused:?}"),
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub(crate) fn until(mut so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let started = std::time::Instant::now();
+        while !so().await {
+            assert!(started.elapsed() < LONG, "{caller}: this does not come to pass");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

@@ -5,11 +5,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use locker_host::{Locker, Redis};
+use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
 
 pub(crate) struct RedisServer {
     child: Child,
     port: u16,
+    /// Where it keeps what it writes.
+    folder: TempDir,
 }
 
 impl RedisServer {
@@ -24,9 +28,18 @@ impl RedisServer {
     }
 
     async fn start_on(port: u16) -> Option<Self> {
-        let child = spawn(port);
-        let mut server = Self { child, port };
+        let folder = tempfile::tempdir().unwrap();
+        let child = spawn(port, &folder, &[]);
+        let mut server = Self { child, port, folder };
         server.is_up().await.then_some(server)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
     }
 
     pub(crate) fn url(&self) -> String {
@@ -64,7 +77,12 @@ impl RedisServer {
 
     /// Starts a killed server again on the same port.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(self.port);
+        self.start_again_with(&[]).await;
+    }
+
+    /// Starts a killed server again with some more settings.
+    pub(crate) async fn start_again_with(&mut self, settings: &[&str]) {
+        self.child = spawn(self.port, &self.folder, settings);
         assert!(self.is_up().await, "redis-server does not start again");
     }
 
@@ -97,11 +115,16 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(port: u16) -> Child {
-    Command::new("redis-server")
+fn spawn(port: u16, folder: &TempDir, settings: &[&str]) -> Child {
+    // Which of the servers that people run: see tests/matrix.
+    let program = std::env::var_os("LOCKER_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
+    Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(folder.path())
+        .args(settings)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .expect("redis-server is needed; install it with: apt-get install redis-server")
+        .expect("a Redis server is needed; tests/setup installs it")
 }

@@ -1,49 +1,71 @@
 //! One connection that all calls share, made when it is needed and made anew when it broke.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, PushInfo, PushKind, RedisError, Value};
+use redis::cluster::ClusterClientBuilder;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, TlsCertificates,
+    TlsMode, Value,
+};
 
+use super::address::Address;
+use super::link::Link;
 use super::wakeups::Wakeups;
 
 pub(super) struct Connection {
-    client: Client,
+    address: Arc<Address>,
+    settings: Settings,
     wakeups: Arc<Wakeups>,
     live: Arc<Mutex<Live>>,
     /// Held by whoever makes the connection, so that it is made once.
     connecting: tokio::sync::Mutex<()>,
 }
 
+#[derive(Clone)]
+pub(super) struct Settings {
+    /// How long to wait for a connection, and how long for an answer.
+    pub(super) patience: Duration,
+    /// The certificates to trust instead of the system's, in PEM.
+    pub(super) authority: Option<Vec<u8>>,
+}
+
 #[derive(Default)]
 struct Live {
-    connection: Option<MultiplexedConnection>,
+    link: Option<Link>,
     /// Counts the connections, so that the failure of an old one does not end its successor.
     generation: u64,
 }
 
-/// How long to wait for a connection or an answer. A server that is busy saving or failing over is given its time.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 impl Connection {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, wakeups: Arc::default(), live: Arc::default(), connecting: tokio::sync::Mutex::default() }
+    pub(super) fn new(address: Arc<Address>, settings: Settings) -> Self {
+        let connecting = tokio::sync::Mutex::default();
+        Self { address, settings, wakeups: Arc::default(), live: Arc::default(), connecting }
+    }
+
+    /// Another connection to the same address.
+    pub(super) fn with(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings.clone();
+        change(&mut settings);
+        Self::new(self.address.clone(), settings)
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.patience
     }
 
     pub(super) fn wakeups(&self) -> &Arc<Wakeups> {
         &self.wakeups
     }
 
-    pub(super) fn address(&self) -> String {
-        match self.client.get_connection_info().addr() {
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            address => address.to_string(),
-        }
-    }
-
     /// The connection, and its number for [`Connection::broke`].
-    pub(super) async fn get(&self) -> Result<(MultiplexedConnection, u64), RedisError> {
+    pub(super) async fn get(&self) -> RedisResult<(Link, u64)> {
         if let Some(live) = self.live().get() {
             return Ok(live);
         }
@@ -52,26 +74,9 @@ impl Connection {
             return Ok(live);
         }
         let generation = self.live().generation + 1;
-        let (live, wakeups) = (self.live.clone(), self.wakeups.clone());
-        let on_push = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
-            match (push.kind, push.data.into_iter().next()) {
-                (PushKind::Message, Some(Value::BulkString(channel))) => wakeups.wake(&channel),
-                (PushKind::Disconnection, _) => {
-                    lock(&live).end(generation);
-                    // What was published meanwhile is lost: everybody has to look for themselves.
-                    wakeups.wake_all();
-                }
-                _ => {}
-            }
-            Ok(())
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE))
-            .set_push_sender(on_push);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        *self.live() = Live { connection: Some(connection.clone()), generation };
-        Ok((connection, generation))
+        let link = self.connect(generation).await?;
+        *self.live() = Live { link: Some(link.clone()), generation };
+        Ok((link, generation))
     }
 
     /// Whoever comes next gets a new connection.
@@ -84,10 +89,104 @@ impl Connection {
         let Some(gate) = self.wakeups.deserted(channel) else { return };
         let _open = gate.lock().await;
         let live = self.live().get();
-        if let (Some((mut connection, _)), Some(_)) = (live, self.wakeups.deserted(channel)) {
-            _ = connection.unsubscribe(channel).await;
+        if let (Some((mut link, _)), Some(_)) = (live, self.wakeups.deserted(channel)) {
+            // If this fails, the connection broke, and its subscriptions with it.
+            _ = link.unsubscribe(channel).await;
         }
         self.wakeups.forget(channel);
+    }
+
+    async fn connect(&self, generation: u64) -> RedisResult<Link> {
+        let Settings { patience, .. } = self.settings;
+        // Without one that was chosen, TLS would panic. If somebody else has chosen, that is as good.
+        _ = rustls::crypto::ring::default_provider().install_default();
+        let push = self.listener(generation);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(patience))
+            .set_response_timeout(Some(patience))
+            .set_push_sender(push.clone());
+        Ok(match &*self.address {
+            Address::One(info) => {
+                let client = self.client(info)?;
+                Link::One(client.get_multiplexed_async_connection_with_config(&config).await?)
+            }
+            Address::Sentinel { sentinels, primary } => {
+                let mut client = self.sentinels(sentinels, primary)?.build()?;
+                let connected = client.get_async_connection_with_config(&config);
+                // The client of the sentinels themselves has patience without end.
+                let connected = tokio::time::timeout(patience, connected).await.map_err(std::io::Error::from)?;
+                Link::One(connected?)
+            }
+            Address::Cluster(nodes) => {
+                let mut builder = ClusterClientBuilder::new(nodes.iter().cloned())
+                    .use_protocol(ProtocolVersion::RESP3)
+                    .connection_timeout(patience)
+                    .response_timeout(patience)
+                    // Whether to ask again is for us to say: not everything may be asked twice without a thought.
+                    .retries(0)
+                    .push_sender(push);
+                if let Some(certificates) = self.certificates() {
+                    builder = builder.certs(certificates);
+                }
+                Link::Cluster(builder.build()?.get_async_connection().await?)
+            }
+        })
+    }
+
+    fn client(&self, info: &ConnectionInfo) -> RedisResult<Client> {
+        match self.certificates() {
+            Some(certificates) => Client::build_with_tls(info.clone(), certificates),
+            None => Client::open(info.clone()),
+        }
+    }
+
+    fn sentinels(&self, sentinels: &[ConnectionInfo], primary: &str) -> RedisResult<SentinelClientBuilder> {
+        let addresses = sentinels.iter().map(|info| info.addr().clone());
+        let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?
+            .set_client_to_redis_protocol(ProtocolVersion::RESP3);
+        let Some(info) = sentinels.first() else { return Ok(builder) };
+        let login = info.redis_settings();
+        builder = builder.set_client_to_redis_db(login.db());
+        if let Some(username) = login.username() {
+            builder = builder.set_client_to_redis_username(username).set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = login.password() {
+            builder = builder.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
+        }
+        if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+            builder =
+                builder.set_client_to_redis_tls_mode(TlsMode::Secure).set_client_to_sentinel_tls_mode(TlsMode::Secure);
+            if let Some(certificates) = self.certificates() {
+                builder = builder.set_client_to_redis_certificates(certificates.clone());
+                builder = builder.set_client_to_sentinel_certificates(certificates);
+            }
+        }
+        Ok(builder)
+    }
+
+    fn certificates(&self) -> Option<TlsCertificates> {
+        let root_cert = Some(self.settings.authority.clone()?);
+        Some(TlsCertificates { client_tls: None, root_cert })
+    }
+
+    /// Hears what the server says unasked.
+    fn listener(&self, generation: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Clone + Send + Sync + 'static {
+        let (live, wakeups) = (self.live.clone(), self.wakeups.clone());
+        let heals_itself = matches!(&*self.address, Address::Cluster(_));
+        move |push: PushInfo| {
+            match (push.kind, push.data.into_iter().next()) {
+                (PushKind::Message, Some(Value::BulkString(channel))) => wakeups.wake(&channel),
+                (PushKind::Disconnection, _) => {
+                    if !heals_itself {
+                        lock(&live).end(generation);
+                    }
+                    // What was published meanwhile is lost: everybody has to look for themselves.
+                    wakeups.wake_all();
+                }
+                _ => {}
+            }
+            Ok(())
+        }
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -100,13 +199,13 @@ fn lock(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
 }
 
 impl Live {
-    fn get(&self) -> Option<(MultiplexedConnection, u64)> {
-        self.connection.clone().map(|connection| (connection, self.generation))
+    fn get(&self) -> Option<(Link, u64)> {
+        self.link.clone().map(|link| (link, self.generation))
     }
 
     fn end(&mut self, generation: u64) {
         if self.generation == generation {
-            self.connection = None;
+            self.link = None;
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
+use super::address::Address;
 use crate::{CacheError, ErrorKind};
 
 /// Puts an error into its class, with a sentence that names the cause and the way out.
-pub(super) fn translate(address: &str, error: RedisError) -> CacheError {
+pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
     if matches!(error.kind(), RedisKind::UnexpectedReturnType | RedisKind::Parse) {
         // The error quotes the answer, and with it perhaps a token.
-        return CacheError::new(ErrorKind::Unavailable, format!("Redis at {address} answers what Redis would not"));
+        return CacheError::new(ErrorKind::Unavailable, format!("{address} answers what Redis would not"));
     }
     let (kind, why) = classify(&error);
-    CacheError::new(kind, format!("Redis at {address} {why}")).caused_by(error)
+    CacheError::new(kind, format!("{address} {why}")).caused_by(error)
 }
 
 /// Whether the connection is of no more use: it broke, or it leads to a server that has stepped down.
@@ -20,6 +21,27 @@ pub(super) fn breaks_connection(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_unrecoverable_error()
         || matches!(error.kind(), RedisKind::Server(ReadOnly | MasterDown))
+}
+
+/// Whether the connection was lost after something may have been sent, so that only the answer is missing.
+pub(super) fn loses_answer(error: &RedisError) -> bool {
+    error.is_io_error() && !error.is_connection_refusal() && !error.is_timeout()
+}
+
+/// Whether a server is about to take over from another, or a slot is on its way from one to another.
+pub(super) fn is_passing(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    let passing = [RedisKind::Server(BusyLoading), RedisKind::Server(MasterDown), RedisKind::Server(ReadOnly)];
+    let unknown = [
+        RedisKind::ClusterConnectionNotFound,
+        RedisKind::MasterNameNotFoundBySentinel,
+        RedisKind::NoValidReplicasFoundBySentinel,
+    ];
+    let kind = error.kind();
+    error.is_cluster_error()
+        || passing.contains(&kind)
+        || unknown.contains(&kind)
+        || (error.is_io_error() && !error.is_timeout())
 }
 
 fn classify(error: &RedisError) -> (ErrorKind, String) {
@@ -46,7 +68,7 @@ fn classify(error: &RedisError) -> (ErrorKind, String) {
             (Unavailable, "is still loading its data; try again soon".into())
         }
         RedisKind::Server(ServerErrorKind::CrossSlot | ServerErrorKind::Moved | ServerErrorKind::Ask) => {
-            (Denied, "is part of a cluster, which this URL does not address as one".into())
+            (Denied, "is part of a cluster; address it as one: redis+cluster://HOST".into())
         }
         _ => (Unavailable, format!("failed: {said}")),
     }

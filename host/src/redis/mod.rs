@@ -2,26 +2,30 @@
 //!
 //! # Layout
 //!
-//! - `connection`: one connection for all calls; `failure`: what its errors mean.
+//! - `address`: what a URL says; `connection`: one connection for all calls, through a `link` to a server or a cluster.
+//! - `failure`: what errors mean, and whether it makes sense to ask again.
 //! - `keys`: which Redis keys belong to a key of the cache.
 //! - `*.lua`: the atomic steps; each file says what it takes and returns.
 //! - `wakeups`: who waits for which key to go away. A deletion is published on a channel that is named like the key.
 
+mod address;
 mod connection;
 mod failure;
 mod keys;
+mod link;
 mod wakeups;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use redis::aio::MultiplexedConnection;
-use redis::{Client, FromRedisValue, IntoConnectionInfo, ProtocolVersion, RedisResult, Script, cmd};
+use redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation, Value, cmd};
 
 use crate::call::whole_millis;
 use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
-use connection::Connection;
+use address::Address;
+use connection::{Connection, Settings};
+use link::Link;
 use wakeups::{Gate, Listener};
 
 macro_rules! script {
@@ -62,8 +66,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// A store at `url`, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]` or `redis+unix:///PATH`, which is asked now
-    /// whether it is there.
+    /// A store at `url`, which is asked now whether it is there. [`Redis::open`] says what a URL looks like.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if the URL is none; [`ErrorKind::Unavailable`] if the server cannot be reached;
@@ -76,6 +79,13 @@ impl Redis {
 
     /// A store at `url` that is connected to when it is first used.
     ///
+    /// - `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`: one server. `redis+unix:///PATH`: one on this machine.
+    /// - `redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST...`: a cluster; naming a few of its nodes is enough.
+    /// - `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST.../NAME[/DATABASE]`: the primary that the sentinels know as
+    ///   `NAME`. The login is for the sentinels too.
+    ///
+    /// With `rediss` for `redis`, over TLS.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use locker_host::Redis;
@@ -87,19 +97,29 @@ impl Redis {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the URL is none.
     pub fn open(url: &str) -> Result<Self, Error> {
-        // The URL may hold a password, so no error repeats it.
-        let no_url = |_| {
-            Error::new(ErrorKind::Invalid, "a cache's URL looks like redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")
-        };
-        let info = url.into_connection_info().map_err(no_url)?;
-        // RESP3 carries wake-ups on the connection that also carries commands.
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(settings)).map_err(no_url)?;
+        let address = Address::parse(url)
+            .map_err(|why| Error::new(ErrorKind::Invalid, format!("the cache's URL cannot be used: {why}")))?;
+        let settings = Settings { patience: Duration::from_secs(5), authority: None };
         Ok(Self {
-            connection: Arc::new(Connection::new(client)),
+            connection: Arc::new(Connection::new(Arc::new(address), settings)),
             prefix: Arc::from("lock:"),
             default_ttl: Duration::from_secs(30),
         })
+    }
+
+    /// Waits for a connection, and for an answer, this long instead of 5 seconds. Less than a server may need to write
+    /// to its disk makes errors of what is merely slow.
+    #[must_use]
+    pub fn timeout(mut self, patience: Duration) -> Self {
+        self.connection = Arc::new(self.connection.with(|settings| settings.patience = patience));
+        self
+    }
+
+    /// Trusts the certificates in `pem` instead of those that the system trusts.
+    #[must_use]
+    pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.connection = Arc::new(self.connection.with(|settings| settings.authority = Some(pem.into())));
+        self
     }
 
     /// Keeps all keys under `prefix` instead of `lock:`.
@@ -123,27 +143,59 @@ impl Redis {
     }
 
     async fn ping(&self) -> Result<(), CacheError> {
-        self.with(async |mut connection| cmd("PING").exec_async(&mut connection).await).await
+        self.ask(&Step::Command(&cmd("PING"))).await.map(|Answer { value: (), .. }| ())
     }
 
-    async fn run<T: FromRedisValue>(&self, script: &Script, keys: &[&str], args: &[&str]) -> Result<T, CacheError> {
+    async fn run<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        args: &[&str],
+    ) -> Result<Answer<T>, CacheError> {
         let mut invocation = script.prepare_invoke();
         keys.iter().for_each(|key| _ = invocation.key(*key));
         args.iter().for_each(|arg| _ = invocation.arg(*arg));
-        self.with(async |mut connection| invocation.invoke_async(&mut connection).await).await
+        self.ask(&Step::Script(&invocation)).await
     }
 
-    /// Does something with the connection, and sees to it that the next one who comes finds it in order.
-    async fn with<T>(&self, act: impl AsyncFnOnce(MultiplexedConnection) -> RedisResult<T>) -> Result<T, CacheError> {
-        let acted = match self.connection.get().await {
-            Ok((connection, generation)) => act(connection).await.inspect_err(|error| {
-                if failure::breaks_connection(error) {
-                    self.connection.broke(generation);
-                }
-            }),
-            Err(error) => Err(error),
+    /// Asks the server, and asks again if the connection was lost meanwhile: a connection that lay idle may have been
+    /// cut long ago, and every step can be repeated. Where another server takes over, that is waited for.
+    async fn ask<T: FromRedisValue>(&self, step: &Step<'_>) -> Result<Answer<T>, CacheError> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let (address, started) = (self.connection.address(), Instant::now());
+        let (mut lost, mut again) = (false, false);
+        loop {
+            let error = match self.attempt(step).await {
+                Ok(value) => return Ok(Answer { value, lost }),
+                Err(error) => error,
+            };
+            let waits = address.is_redundant() && failure::is_passing(&error);
+            lost |= failure::loses_answer(&error);
+            if waits && started.elapsed() + PAUSE < self.connection.patience() {
+                tokio::time::sleep(PAUSE).await;
+            } else if again || !failure::loses_answer(&error) {
+                return Err(failure::translate(address, error));
+            }
+            again = true;
+        }
+    }
+
+    /// Asks once, and sees to it that the next one who comes finds the connection in order.
+    async fn attempt<T: FromRedisValue>(&self, step: &Step<'_>) -> RedisResult<T> {
+        let (mut link, generation) = self.connection.get().await?;
+        let heals_itself = matches!(link, Link::Cluster(_));
+        let answer = match step {
+            Step::Script(invocation) => invocation.invoke_async(&mut link).await,
+            Step::Command(command) => command.query_async(&mut link).await,
+            Step::Subscribe(channel) => {
+                link.subscribe(channel).await.and_then(|()| Ok(T::from_redis_value(Value::Nil)?))
+            }
         };
-        acted.map_err(|error| failure::translate(&self.connection.address(), error))
+        answer.inspect_err(|error| {
+            if !heals_itself && failure::breaks_connection(error) {
+                self.connection.broke(generation);
+            }
+        })
     }
 
     /// The keys of a lock: its own and its fence's.
@@ -161,8 +213,22 @@ impl Redis {
 
     async fn subscribe(&self, channel: &str, gate: &Gate) -> Result<(), CacheError> {
         let _open = gate.lock().await;
-        self.with(async |mut connection| connection.subscribe(channel).await).await
+        self.ask(&Step::Subscribe(channel)).await.map(|Answer { value: (), .. }| ())
     }
+}
+
+/// What the server is asked to do.
+enum Step<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a Cmd),
+    Subscribe(&'a str),
+}
+
+/// What the server answered.
+struct Answer<T> {
+    value: T,
+    /// Whether it had been asked before and its answer was lost.
+    lost: bool,
 }
 
 #[async_trait]
@@ -173,7 +239,7 @@ impl Cache for Redis {
         let ttl = ttl.unwrap_or(self.default_ttl);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let (revision, left, other): (u64, i64, Option<Vec<u8>>) =
-            self.run(&SET_IF_ABSENT, &[&key, &fence], &args).await?;
+            self.run(&SET_IF_ABSENT, &[&key, &fence], &args).await?.value;
         Ok(match other {
             Some(other) => Set::Occupied(entry(&other, revision, left)),
             None => {
@@ -186,7 +252,7 @@ impl Cache for Redis {
         let asked = Instant::now();
         let (key, fence) = self.keys(key);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let (extended, revision): (i8, u64) = self.run(&EXTEND_IF_EQUAL, &[&key, &fence], &args).await?;
+        let (extended, revision): (i8, u64) = self.run(&EXTEND_IF_EQUAL, &[&key, &fence], &args).await?.value;
         Ok(match extended {
             1 => Extend::Extended(Stored { revision, ttl: ttl.saturating_sub(asked.elapsed()) }),
             0 => Extend::Absent,
@@ -196,17 +262,18 @@ impl Cache for Redis {
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
         let key = keys::lock(&self.prefix, key);
-        let deleted: i8 = self.run(&DELETE_IF_EQUAL, &[&key], &[value]).await?;
+        let Answer { value: deleted, lost } = self.run::<i8>(&DELETE_IF_EQUAL, &[&key], &[value]).await?;
         Ok(match deleted {
             1 => Delete::Deleted,
-            0 => Delete::Absent,
-            _ => Delete::Different,
+            // Whose answer was lost may have deleted the key, and another may have set it since.
+            -1 if !lost => Delete::Different,
+            _ => Delete::Absent,
         })
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         let (key, fence) = self.keys(key);
-        let (present, revision, left): (Option<Vec<u8>>, u64, i64) = self.run(&GET, &[&key, &fence], &[]).await?;
+        let (present, revision, left): (Option<Vec<u8>>, u64, i64) = self.run(&GET, &[&key, &fence], &[]).await?.value;
         Ok(present.map(|present| entry(&present, revision, left)))
     }
 
@@ -217,8 +284,7 @@ impl Cache for Redis {
         let (woken, gate) = listener.next();
         self.subscribe(&key, &gate).await?;
         // Only now can no deletion be missed any more, so only now is it worth a look.
-        let left: i64 =
-            self.with(async |mut connection| cmd("PTTL").arg(&key).query_async(&mut connection).await).await?;
+        let left: i64 = self.ask(&Step::Command(cmd("PTTL").arg(&key))).await?.value;
         const ABSENT: i64 = -2;
         if left != ABSENT {
             let patience = timeout.saturating_sub(started.elapsed());

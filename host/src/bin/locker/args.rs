@@ -7,7 +7,16 @@ use std::time::Duration;
 use clap::{Args as Group, Parser, Subcommand};
 use locker_host::LockOptions;
 
-const EXIT_CODES: &str = "\
+const AFTER_HELP: &str = "\
+URLs:
+  redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]         one server
+  redis+unix:///PATH                                     one server on this machine
+  redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST...    a cluster
+  redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST.../NAME[/DATABASE]
+                                                         the primary that sentinels know as NAME
+With rediss for redis, over TLS. Give a URL with a password through LOCKER_CACHE: arguments show in
+lists of processes.
+
 Exit codes:
   0    done
   1    the token does not hold the lock; for status: the lock is free
@@ -23,12 +32,15 @@ exec otherwise exits as its command does.";
 
 /// A distributed lock whose whole logic is one sandboxed WebAssembly component.
 #[derive(Parser)]
-#[command(version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Where locks are kept: memory, or redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]. Give a URL with a password
-    /// through the variable, since arguments show in lists of processes [default: memory]
+    /// Where locks are kept: memory, or the URL of Redis, as below [default: memory]
     #[arg(long, global = true, env = "LOCKER_CACHE", hide_env_values = true, value_name = "URL")]
     pub(crate) cache: Option<String>,
+
+    /// A file with the certificates to trust instead of the system's, in PEM, for TLS
+    #[arg(long, global = true, env = "LOCKER_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
 
     /// What the cache's keys begin with [default: lock:]
     #[arg(long, global = true, value_name = "TEXT")]

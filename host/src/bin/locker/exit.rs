@@ -37,11 +37,11 @@ impl std::error::Error for Misuse {}
 
 /// What was configured cannot work.
 #[derive(Debug)]
-pub(crate) struct Misconfigured(pub(crate) Error);
+pub(crate) struct Misconfigured(pub(crate) String);
 
 impl std::fmt::Display for Misconfigured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        f.write_str(&self.0)
     }
 }
 
@@ -49,10 +49,10 @@ impl std::error::Error for Misconfigured {}
 
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.is::<Misuse>() {
+        if error.downcast_ref::<Misuse>().is_some() {
             return Self::Usage;
         }
-        if error.is::<Misconfigured>() {
+        if error.downcast_ref::<Misconfigured>().is_some() {
             return Self::Refused;
         }
         let Some(error) = error.downcast_ref::<Error>() else { return Self::Fault };

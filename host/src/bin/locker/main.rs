@@ -58,7 +58,7 @@ async fn run(args: Args, report: Report) -> Result<Exit> {
             Ok(Exit::Done)
         }
         command => {
-            let locker = open::locker(args.cache.as_deref(), args.prefix.as_deref())?;
+            let locker = open::locker(args.cache.as_deref(), args.prefix.as_deref(), args.ca.as_deref())?;
             let exit = with_locker(&locker, command, report).await;
             locker.close().await;
             exit

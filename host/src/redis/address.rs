@@ -1,0 +1,113 @@
+//! Where the servers are, as a URL says it.
+
+use std::fmt;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+
+/// One server, or several that stand in for each other.
+pub(super) enum Address {
+    One(ConnectionInfo),
+    /// Nodes of a cluster; the others are learnt from them.
+    Cluster(Vec<ConnectionInfo>),
+    /// Sentinels, and the name under which they know the primary.
+    Sentinel {
+        sentinels: Vec<ConnectionInfo>,
+        primary: String,
+    },
+}
+
+impl Address {
+    /// Reads `redis[s]://`, `redis[s]+cluster://` with several hosts, or `redis[s]+sentinel://` with several hosts and
+    /// the primary's name as the first part of the path. The error never repeats the URL, which may hold a password.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").ok_or("it has no scheme")?;
+        let (scheme, topology) = scheme.split_once('+').unwrap_or((scheme, ""));
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let nodes = |path: &str| nodes(scheme, hosts, path);
+        match topology {
+            "" | "unix" => Ok(Self::One(info(url)?)),
+            "cluster" => Ok(Self::Cluster(nodes(path)?)),
+            "sentinel" => {
+                let (primary, database) = path.split_once('/').unwrap_or((path, ""));
+                if primary.is_empty() {
+                    return Err("it lacks the primary's name: redis+sentinel://HOST,HOST/NAME".to_owned());
+                }
+                Ok(Self::Sentinel { sentinels: nodes(database)?, primary: primary.to_owned() })
+            }
+            _ => Err(format!("{topology:?} is no kind of Redis: there are redis, redis+cluster and redis+sentinel")),
+        }
+    }
+
+    /// Whether another server takes over when one is gone, so that waiting for that makes sense.
+    pub(super) fn is_redundant(&self) -> bool {
+        !matches!(self, Self::One(_))
+    }
+}
+
+fn nodes(scheme: &str, hosts: &str, path: &str) -> Result<Vec<ConnectionInfo>, String> {
+    let (login, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(login, hosts)| (login, hosts));
+    let at = if login.is_empty() { "" } else { "@" };
+    hosts.split(',').map(|host| info(&format!("{scheme}://{login}{at}{host}/{path}"))).collect()
+}
+
+fn info(url: &str) -> Result<ConnectionInfo, String> {
+    let info = url.into_connection_info().map_err(|error| error.category().to_owned() + &detail(&error))?;
+    // RESP3 carries wake-ups on the connection that also carries commands.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Ok(info.set_redis_settings(settings))
+}
+
+fn detail(error: &redis::RedisError) -> String {
+    error.detail().map(|detail| format!(": {detail}")).unwrap_or_default()
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list =
+            |nodes: &[ConnectionInfo]| nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>().join(",");
+        match self {
+            Self::One(info) => match info.addr() {
+                ConnectionAddr::Unix(path) => write!(f, "Redis at {}", path.display()),
+                address => write!(f, "Redis at {address}"),
+            },
+            Self::Cluster(nodes) => write!(f, "the Redis cluster at {}", list(nodes)),
+            Self::Sentinel { sentinels, primary } => {
+                write!(f, "Redis {primary:?} by the sentinels at {}", list(sentinels))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_tells_where_and_not_with_which_password() {
+        for (url, told) in [
+            ("redis://user:secret@db:7000/3", "Redis at db:7000"),
+            ("rediss://:secret@db", "Redis at db:6379"),
+            ("redis+unix:///run/redis.sock", "Redis at /run/redis.sock"),
+            ("redis+cluster://u:secret@a:1,b:2", "the Redis cluster at a:1,b:2"),
+            ("redis+sentinel://u:s@cret@a:1,b:2/main/0", "Redis \"main\" by the sentinels at a:1,b:2"),
+        ] {
+            assert_eq!(Address::parse(url).unwrap().to_string(), told);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_being_repeated() {
+        for url in [
+            "",
+            "secret",
+            "http://secret",
+            "redis://secret:x:y",
+            "redis+ring://secret",
+            "redis+sentinel://secret",
+            "redis+cluster://",
+        ] {
+            let error = Address::parse(url).err().unwrap_or_else(|| panic!("{url}"));
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

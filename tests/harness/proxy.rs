@@ -1,0 +1,122 @@
+//! A TCP proxy in front of a server, that fails as networks do.
+
+use std::sync::{Arc, Mutex};
+
+use locker_host::Redis;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::RedisServer;
+
+/// What goes wrong, once, with the next request that contains a word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// The connection is cut, and the request never arrives.
+    LoseRequest(&'static str),
+    /// The request arrives and is done, but the connection is cut before the answer comes.
+    LoseAnswer(&'static str),
+    /// The request arrives and is done, but no answer ever comes.
+    Stall(&'static str),
+}
+
+impl Fault {
+    fn word(self) -> &'static str {
+        match self {
+            Self::LoseRequest(word) | Self::LoseAnswer(word) | Self::Stall(word) => word,
+        }
+    }
+}
+
+pub(crate) struct Proxy {
+    port: u16,
+    fault: Arc<Mutex<Option<Fault>>>,
+    open: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn start(server: &RedisServer) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (open, gate) = watch::channel(true);
+        let fault = Arc::<Mutex<Option<Fault>>>::default();
+        let (faults, upstream) = (fault.clone(), server.port());
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let (faults, mut gate) = (faults.clone(), gate.clone());
+                connections.spawn(async move {
+                    gate.wait_for(|open| *open).await.ok()?;
+                    let server = TcpStream::connect(("127.0.0.1", upstream)).await.ok()?;
+                    carry(client, server, &faults).await
+                });
+            }
+        });
+        Self { port, fault, open, task }
+    }
+
+    /// A store that is reached through the proxy.
+    pub(crate) fn redis(&self) -> Redis {
+        Redis::open(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
+    }
+
+    /// Lets something go wrong.
+    pub(crate) fn next(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+
+    /// Whether what should go wrong has done so.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.fault.lock().unwrap().is_none()
+    }
+
+    /// Keeps new connections waiting until it is opened again.
+    pub(crate) fn shut(&self) {
+        self.open.send(false).unwrap();
+    }
+
+    pub(crate) fn reopen(&self) {
+        self.open.send(true).unwrap();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Carries bytes both ways until one side closes or the fault strikes.
+async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Option<Fault>>) -> Option<()> {
+    let (mut request, mut answer) = ([0; 4096], [0; 4096]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut request) => {
+                let request = &request[..read.ok().filter(|read| *read > 0)?];
+                let struck = faults.lock().unwrap().take_if(|fault| contains(request, fault.word()));
+                match struck {
+                    Some(Fault::LoseRequest(_)) => return None,
+                    Some(Fault::LoseAnswer(_)) => {
+                        server.write_all(request).await.ok()?;
+                        server.read(&mut answer).await.ok()?;
+                        return None;
+                    }
+                    Some(Fault::Stall(_)) => {
+                        server.write_all(request).await.ok()?;
+                        return std::future::pending().await;
+                    }
+                    None => server.write_all(request).await.ok()?,
+                }
+            }
+            read = server.read(&mut answer) => {
+                client.write_all(&answer[..read.ok().filter(|read| *read > 0)?]).await.ok()?;
+            }
+        }
+    }
+}
+
+fn contains(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|window| window == word.as_bytes())
+}

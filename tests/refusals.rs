@@ -1,0 +1,94 @@
+//! What a server refuses, and what its users are told.
+
+use locker_host::{Error, ErrorKind, Locker, Redis};
+
+use crate::harness::{LONG, RedisServer, until};
+
+#[track_caller]
+fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, words: &str) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+}
+
+fn with_login(server: &RedisServer, login: &str) -> Locker {
+    Locker::new(Redis::open(&server.url().replace("://", &format!("://{login}@"))).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_login() {
+    let server = RedisServer::start().await;
+    () = server.run(&["CONFIG", "SET", "requirepass", "secret"]).await;
+    assert_told(server.locker().lock("job", LONG).await, ErrorKind::Denied, "asks for a login");
+    assert_told(
+        with_login(&server, ":wrong").lock("job", LONG).await,
+        ErrorKind::Denied,
+        "refuses the user name or password",
+    );
+    with_login(&server, ":secret").lock("job", LONG).await.unwrap().lease().unwrap();
+}
+
+#[tokio::test]
+async fn a_user_who_may_do_just_what_a_lock_needs() {
+    let server = RedisServer::start().await;
+    // The rule that the README names.
+    let rule = "ACL SETUSER locker on >secret ~lock:* &lock:* +hello +client|setinfo +ping +evalsha +script|load \
+                +get +set +del +pexpire +pttl +time +publish +subscribe +unsubscribe";
+    () = server.run(&rule.split_whitespace().collect::<Vec<_>>()).await;
+    let locker = with_login(&server, "locker:secret");
+    let lease = locker.lock("job", LONG).await.unwrap().lease().unwrap();
+    _ = locker.extend("job", &lease.token, LONG).await.unwrap();
+    let other = with_login(&server, "locker:secret");
+    let waiter = tokio::spawn(async move { other.lock("job", locker_host::LockOptions::from(LONG).wait(LONG)).await });
+    until(async || !server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty()).await;
+    locker.unlock("job", &lease.token).await.unwrap();
+    waiter.await.unwrap().unwrap().lease().unwrap();
+    until(async || server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_enough() {
+    let server = RedisServer::start().await;
+    () = server.run(&["ACL", "SETUSER", "weak", "on", ">secret", "~lock:*", "+hello", "+get"]).await;
+    let locker = with_login(&server, "weak:secret");
+    assert_told(locker.lock("job", LONG).await, ErrorKind::Denied, "does not permit this user what a lock needs");
+    () = server.run(&["ACL", "SETUSER", "elsewhere", "on", ">secret", "~other:*", "+@all"]).await;
+    let locker = with_login(&server, "elsewhere:secret");
+    assert_told(locker.lock("job", LONG).await, ErrorKind::Denied, "does not permit this user what a lock needs");
+}
+
+#[tokio::test]
+async fn a_replica() {
+    let (primary, replica) = (RedisServer::start().await, RedisServer::start().await);
+    () = replica.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+    assert_told(replica.locker().lock("job", LONG).await, ErrorKind::Unavailable, "is a replica");
+}
+
+#[tokio::test]
+async fn a_server_without_memory() {
+    let server = RedisServer::start().await;
+    () = server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    assert_told(server.locker().lock("job", LONG).await, ErrorKind::Unavailable, "is out of memory");
+}
+
+#[tokio::test]
+async fn a_server_that_is_still_loading() {
+    let mut server = RedisServer::start().await;
+    for key in 0..50 {
+        () = server.run(&["SET", &key.to_string(), "value"]).await;
+    }
+    () = server.run(&["SAVE"]).await;
+    server.kill();
+    // A tenth of a second for each key, in microseconds.
+    server.start_again_with(&["--key-load-delay", "100000"]).await;
+    let locker = server.locker();
+    assert_told(locker.lock("job", LONG).await, ErrorKind::Unavailable, "is still loading its data");
+    until(async || locker.lock("job", LONG).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_keep_what_it_should() {
+    let server = RedisServer::start().await;
+    () = server.run(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+    assert_told(server.locker().lock("job", LONG).await, ErrorKind::Unavailable, "NOREPLICAS");
+}
