@@ -22,4 +22,5 @@ mod keys;
 mod outage;
 mod refusals;
 mod release;
+mod replicas;
 mod wait;

@@ -16,6 +16,14 @@ pub(super) enum Address {
     },
 }
 
+/// Takes `?wait-replicas=N` off the end of a URL.
+pub(super) fn split_replicas(url: &str) -> (&str, Result<u32, String>) {
+    let Some((url, query)) = url.rsplit_once("wait-replicas=") else { return (url, Ok(0)) };
+    let replicas =
+        query.parse().map_err(|_| "wait-replicas is the number of replicas, at the end of the URL".to_owned());
+    (url.trim_end_matches(['?', '&']), replicas)
+}
+
 impl Address {
     /// Reads `redis[s]://`, `redis[s]+cluster://` with several hosts, or `redis[s]+sentinel://` with several hosts and
     /// the primary's name as the first part of the path. The error never repeats the URL, which may hold a password.
@@ -53,7 +61,8 @@ fn nodes(scheme: &str, hosts: &str, path: &str) -> Result<Vec<ConnectionInfo>, S
 fn info(url: &str) -> Result<ConnectionInfo, String> {
     let info = url.into_connection_info().map_err(|error| error.category().to_owned() + &detail(&error))?;
     // RESP3 carries wake-ups on the connection that also carries commands.
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    // The client's name is nobody's need, and would be one more thing to permit.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings))
 }
 
@@ -93,6 +102,13 @@ mod tests {
         ] {
             assert_eq!(Address::parse(url).unwrap().to_string(), told);
         }
+    }
+
+    #[test]
+    fn the_number_of_replicas_comes_last() {
+        assert_eq!(split_replicas("redis://a/3"), ("redis://a/3", Ok(0)));
+        assert_eq!(split_replicas("redis://a/3?wait-replicas=2"), ("redis://a/3", Ok(2)));
+        assert!(split_replicas("redis://a?wait-replicas=many").1.is_err());
     }
 
     #[test]

@@ -36,6 +36,11 @@ fn hash_tag(key: &str) -> Option<&str> {
     (!tag.is_empty()).then_some(tag)
 }
 
+/// The cluster slot of a key.
+pub(super) fn slot_of(key: &str) -> u16 {
+    slot(hash_tag(key).unwrap_or(key).as_bytes())
+}
+
 /// The slot of a key without a tag: CRC16/XMODEM modulo the number of slots.
 fn slot(key: &[u8]) -> u16 {
     let crc = key.iter().fold(0_u16, |crc, byte| {
@@ -52,10 +57,6 @@ mod tests {
     use super::*;
 
     const NAMES: [&str; 12] = ["a", "a b", "{tag}", "a{tag}b", "{}", "{}{x}", "}", "{", "a}b", "a{b", "}{", "{{x}}"];
-
-    fn slot_of(key: &str) -> u16 {
-        slot(hash_tag(key).unwrap_or(key).as_bytes())
-    }
 
     #[test]
     fn slots_are_those_of_redis() {

@@ -2,7 +2,11 @@
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisFuture, RedisResult, Value, cmd};
+
+/// How long a server waits for its replicas, in milliseconds.
+const CONFIRMATION_MS: u64 = 1000;
 
 #[derive(Clone)]
 pub(super) enum Link {
@@ -16,6 +20,21 @@ impl Link {
         match self {
             Self::One(connection) => connection.subscribe(channel).await,
             Self::Cluster(connection) => connection.subscribe(channel).await,
+        }
+    }
+
+    /// How many replicas have confirmed what was written through this connection to a slot, once it is this many or a
+    /// second has passed.
+    pub(super) async fn confirmations(&mut self, replicas: u32, slot: u16) -> RedisResult<i64> {
+        let mut wait = cmd("WAIT");
+        wait.arg(replicas).arg(CONFIRMATION_MS);
+        match self {
+            Self::One(connection) => wait.query_async(connection).await,
+            Self::Cluster(connection) => {
+                let node = SingleNodeRoutingInfo::SpecificNode(Route::new(slot, SlotAddr::Master));
+                let confirmed = connection.route_command(wait, RoutingInfo::SingleNode(node)).await?;
+                Ok(i64::from_redis_value(confirmed)?)
+            }
         }
     }
 

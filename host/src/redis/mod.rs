@@ -3,12 +3,13 @@
 //! # Layout
 //!
 //! - `address`: what a URL says; `connection`: one connection for all calls, through a `link` to a server or a cluster.
-//! - `failure`: what errors mean, and whether it makes sense to ask again.
+//! - `ask`: what a server is asked, and when it is asked again; `failure`: what its errors mean.
 //! - `keys`: which Redis keys belong to a key of the cache.
 //! - `*.lua`: the atomic steps; each file says what it takes and returns.
 //! - `wakeups`: who waits for which key to go away. A deletion is published on a channel that is named like the key.
 
 mod address;
+mod ask;
 mod connection;
 mod failure;
 mod keys;
@@ -19,13 +20,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation, Value, cmd};
+use redis::{FromRedisValue, Script, cmd};
 
 use crate::call::whole_millis;
 use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
 use address::Address;
+use ask::{Answer, Step, invocation};
 use connection::{Connection, Settings};
-use link::Link;
 use wakeups::{Gate, Listener};
 
 macro_rules! script {
@@ -63,6 +64,7 @@ pub struct Redis {
     connection: Arc<Connection>,
     prefix: Arc<str>,
     default_ttl: Duration,
+    replicas: u32,
 }
 
 impl Redis {
@@ -84,7 +86,7 @@ impl Redis {
     /// - `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST.../NAME[/DATABASE]`: the primary that the sentinels know as
     ///   `NAME`. The login is for the sentinels too.
     ///
-    /// With `rediss` for `redis`, over TLS.
+    /// With `rediss` for `redis`, over TLS. With `?wait-replicas=N` at the end, as [`Redis::wait_replicas`] says.
     ///
     /// ```
     /// use std::time::Duration;
@@ -97,13 +99,16 @@ impl Redis {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the URL is none.
     pub fn open(url: &str) -> Result<Self, Error> {
-        let address = Address::parse(url)
+        let (url, replicas) = address::split_replicas(url);
+        let (address, replicas) = replicas
+            .and_then(|replicas| Ok((Address::parse(url)?, replicas)))
             .map_err(|why| Error::new(ErrorKind::Invalid, format!("the cache's URL cannot be used: {why}")))?;
         let settings = Settings { patience: Duration::from_secs(5), authority: None };
         Ok(Self {
             connection: Arc::new(Connection::new(Arc::new(address), settings)),
             prefix: Arc::from("lock:"),
             default_ttl: Duration::from_secs(30),
+            replicas,
         })
     }
 
@@ -142,8 +147,17 @@ impl Redis {
         self
     }
 
+    /// Counts a lock as granted or extended only when so many replicas have confirmed that they know of it; a grant that
+    /// is not confirmed within a second is given back. A failover to one of them then keeps the lock. While the server
+    /// waits for its replicas, other calls through the same connection wait too.
+    #[must_use]
+    pub fn wait_replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
     async fn ping(&self) -> Result<(), CacheError> {
-        self.ask(&Step::Command(&cmd("PING"))).await.map(|Answer { value: (), .. }| ())
+        self.connection.ask(&Step::Command(&cmd("PING"))).await.map(|Answer { value: (), .. }| ())
     }
 
     async fn run<T: FromRedisValue>(
@@ -152,50 +166,31 @@ impl Redis {
         keys: &[&str],
         args: &[&str],
     ) -> Result<Answer<T>, CacheError> {
-        let mut invocation = script.prepare_invoke();
-        keys.iter().for_each(|key| _ = invocation.key(*key));
-        args.iter().for_each(|arg| _ = invocation.arg(*arg));
-        self.ask(&Step::Script(&invocation)).await
+        self.connection.ask(&Step::Script(&invocation(script, keys, args))).await
     }
 
-    /// Asks the server, and asks again if the connection was lost meanwhile: a connection that lay idle may have been
-    /// cut long ago, and every step can be repeated. Where another server takes over, that is waited for.
-    async fn ask<T: FromRedisValue>(&self, step: &Step<'_>) -> Result<Answer<T>, CacheError> {
-        const PAUSE: Duration = Duration::from_millis(50);
-        let (address, started) = (self.connection.address(), Instant::now());
-        let (mut lost, mut again) = (false, false);
-        loop {
-            let error = match self.attempt(step).await {
-                Ok(value) => return Ok(Answer { value, lost }),
-                Err(error) => error,
-            };
-            let waits = address.is_redundant() && failure::is_passing(&error);
-            lost |= failure::loses_answer(&error);
-            if waits && started.elapsed() + PAUSE < self.connection.patience() {
-                tokio::time::sleep(PAUSE).await;
-            } else if again || !failure::loses_answer(&error) {
-                return Err(failure::translate(address, error));
-            }
-            again = true;
+    /// Like `run`, for a script that writes: its answer counts only when enough replicas have confirmed the write.
+    async fn run_confirmed<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&str; 2],
+        args: &[&str; 3],
+    ) -> Result<T, CacheError> {
+        if self.replicas == 0 {
+            return Ok(self.run(script, keys, args).await?.value);
         }
-    }
-
-    /// Asks once, and sees to it that the next one who comes finds the connection in order.
-    async fn attempt<T: FromRedisValue>(&self, step: &Step<'_>) -> RedisResult<T> {
-        let (mut link, generation) = self.connection.get().await?;
-        let heals_itself = matches!(link, Link::Cluster(_));
-        let answer = match step {
-            Step::Script(invocation) => invocation.invoke_async(&mut link).await,
-            Step::Command(command) => command.query_async(&mut link).await,
-            Step::Subscribe(channel) => {
-                link.subscribe(channel).await.and_then(|()| Ok(T::from_redis_value(Value::Nil)?))
-            }
-        };
-        answer.inspect_err(|error| {
-            if !heals_itself && failure::breaks_connection(error) {
-                self.connection.broke(generation);
-            }
-        })
+        let (key, value) = (keys[0], args[0]);
+        let invocation = invocation(script, keys, args);
+        let step = Step::Confirmed(&invocation, keys::slot_of(key), self.replicas);
+        let (answer, confirmed): (T, u32) = self.connection.ask(&step).await?.value;
+        if confirmed >= self.replicas {
+            return Ok(answer);
+        }
+        // If this fails too, the value expires.
+        _ = self.run::<i8>(&DELETE_IF_EQUAL, &[key], &[value]).await;
+        let (address, asked) = (self.connection.address(), self.replicas);
+        let message = format!("{address}: {confirmed} replicas have confirmed, and {asked} were asked for");
+        Err(CacheError::new(ErrorKind::Unavailable, message))
     }
 
     /// The keys of a lock: its own and its fence's.
@@ -213,22 +208,8 @@ impl Redis {
 
     async fn subscribe(&self, channel: &str, gate: &Gate) -> Result<(), CacheError> {
         let _open = gate.lock().await;
-        self.ask(&Step::Subscribe(channel)).await.map(|Answer { value: (), .. }| ())
+        self.connection.ask(&Step::Subscribe(channel)).await.map(|Answer { value: (), .. }| ())
     }
-}
-
-/// What the server is asked to do.
-enum Step<'a> {
-    Script(&'a ScriptInvocation<'a>),
-    Command(&'a Cmd),
-    Subscribe(&'a str),
-}
-
-/// What the server answered.
-struct Answer<T> {
-    value: T,
-    /// Whether it had been asked before and its answer was lost.
-    lost: bool,
 }
 
 #[async_trait]
@@ -239,7 +220,7 @@ impl Cache for Redis {
         let ttl = ttl.unwrap_or(self.default_ttl);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let (revision, left, other): (u64, i64, Option<Vec<u8>>) =
-            self.run(&SET_IF_ABSENT, &[&key, &fence], &args).await?.value;
+            self.run_confirmed(&SET_IF_ABSENT, &[&key, &fence], &args).await?;
         Ok(match other {
             Some(other) => Set::Occupied(entry(&other, revision, left)),
             None => {
@@ -252,7 +233,7 @@ impl Cache for Redis {
         let asked = Instant::now();
         let (key, fence) = self.keys(key);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let (extended, revision): (i8, u64) = self.run(&EXTEND_IF_EQUAL, &[&key, &fence], &args).await?.value;
+        let (extended, revision): (i8, u64) = self.run_confirmed(&EXTEND_IF_EQUAL, &[&key, &fence], &args).await?;
         Ok(match extended {
             1 => Extend::Extended(Stored { revision, ttl: ttl.saturating_sub(asked.elapsed()) }),
             0 => Extend::Absent,
@@ -284,7 +265,7 @@ impl Cache for Redis {
         let (woken, gate) = listener.next();
         self.subscribe(&key, &gate).await?;
         // Only now can no deletion be missed any more, so only now is it worth a look.
-        let left: i64 = self.ask(&Step::Command(cmd("PTTL").arg(&key))).await?.value;
+        let left: i64 = self.connection.ask(&Step::Command(cmd("PTTL").arg(&key))).await?.value;
         const ABSENT: i64 = -2;
         if left != ABSENT {
             let patience = timeout.saturating_sub(started.elapsed());

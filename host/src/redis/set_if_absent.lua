@@ -9,6 +9,8 @@ if not present then
 end
 local revision, left = tonumber(redis.call('GET', fence)) or 0, redis.call('PTTL', key)
 if present == value then
+  -- Written again, so that waiting for replicas waits for it.
+  redis.call('SET', key, value, 'KEEPTTL')
   return {revision, left, false}
 end
 return {revision, left, present}

@@ -1,0 +1,89 @@
+//! What a server is asked to do, and when it is asked again.
+
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation, Value};
+
+use super::connection::Connection;
+use super::failure;
+use super::link::Link;
+use crate::CacheError;
+
+pub(super) enum Step<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    /// A script, and then the number of replicas that have confirmed what it wrote to a slot, once it is this many.
+    Confirmed(&'a ScriptInvocation<'a>, u16, u32),
+    Command(&'a Cmd),
+    Subscribe(&'a str),
+}
+
+pub(super) struct Answer<T> {
+    pub(super) value: T,
+    /// Whether the server had been asked before and its answer was lost.
+    pub(super) lost: bool,
+}
+
+/// How long to wait before a server is asked that is about to take over.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Connection {
+    /// Asks the server, and asks again if the connection was lost meanwhile: one that lay idle may have been cut long
+    /// ago, and every step can be repeated. Where another server takes over, that is waited for.
+    pub(super) async fn ask<T: FromRedisValue>(&self, step: &Step<'_>) -> Result<Answer<T>, CacheError> {
+        let started = Instant::now();
+        let (mut lost, mut again) = (false, false);
+        loop {
+            let error = match self.attempt(step).await {
+                Ok(value) => return Ok(Answer { value, lost }),
+                Err(error) => error,
+            };
+            let loses_answer = failure::loses_answer(&error);
+            lost |= loses_answer;
+            let waits = self.address().is_redundant() && failure::is_passing(&error);
+            if waits && started.elapsed() + PAUSE < self.patience() {
+                tokio::time::sleep(PAUSE).await;
+            } else if again || !loses_answer {
+                return Err(failure::translate(self.address(), error));
+            }
+            again = true;
+        }
+    }
+
+    /// Asks once, and sees to it that the next one who comes finds the connection in order.
+    async fn attempt<T: FromRedisValue>(&self, step: &Step<'_>) -> RedisResult<T> {
+        let (link, generation) = self.get().await?;
+        let heals_itself = matches!(link, Link::Cluster(_));
+        step.take(link).await.inspect_err(|error| {
+            if !heals_itself && failure::breaks_connection(error) {
+                self.broke(generation);
+            }
+        })
+    }
+}
+
+impl Step<'_> {
+    async fn take<T: FromRedisValue>(&self, mut link: Link) -> RedisResult<T> {
+        match self {
+            Self::Script(invocation) => invocation.invoke_async(&mut link).await,
+            Self::Confirmed(invocation, slot, replicas) => {
+                let answer: Value = invocation.invoke_async(&mut link).await?;
+                // On the same connection: the server waits for what was written through it.
+                let confirmed = link.confirmations(*replicas, *slot).await?;
+                Ok(T::from_redis_value(Value::Array(vec![answer, Value::Int(confirmed)]))?)
+            }
+            Self::Command(command) => command.query_async(&mut link).await,
+            Self::Subscribe(channel) => {
+                link.subscribe(channel).await?;
+                Ok(T::from_redis_value(Value::Nil)?)
+            }
+        }
+    }
+}
+
+/// A script with what it is run on.
+pub(super) fn invocation<'a>(script: &'a Script, keys: &[&str], args: &[&str]) -> ScriptInvocation<'a> {
+    let mut invocation = script.prepare_invoke();
+    keys.iter().for_each(|key| _ = invocation.key(*key));
+    args.iter().for_each(|arg| _ = invocation.arg(*arg));
+    invocation
+}

@@ -1,0 +1,44 @@
+//! Grants that count only when replicas know of them.
+
+use locker_host::{ErrorKind, Locker, Redis};
+
+use crate::harness::{LONG, RedisServer, extended, granted, until};
+
+/// A primary, and a replica that keeps up with it.
+async fn pair() -> (RedisServer, RedisServer) {
+    let (primary, replica) = (RedisServer::start().await, RedisServer::start().await);
+    () = replica.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+    until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
+    (primary, replica)
+}
+
+fn confirmed_by(server: &RedisServer, replicas: u32) -> Locker {
+    Locker::new(Redis::open(&format!("{}?wait-replicas={replicas}", server.url())).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_grant_that_a_replica_confirms_is_on_the_replica() {
+    let (primary, replica) = pair().await;
+    let locker = confirmed_by(&primary, 1);
+    let lease = granted(locker.lock("job", LONG).await);
+    assert_eq!(replica.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(extended(locker.extend("job", &lease.token, LONG).await).fence, lease.fence);
+}
+
+#[tokio::test]
+async fn a_grant_that_is_not_confirmed_is_given_back() {
+    let (primary, _replica) = pair().await;
+    let error = confirmed_by(&primary, 2).lock("job", LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("1 replicas have confirmed, and 2 were asked for"), "{error}");
+    assert_eq!(primary.run::<u64>(&["EXISTS", "lock:job"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_grant_is_not_confirmed_when_the_replica_is_gone() {
+    let (primary, mut replica) = pair().await;
+    let locker = confirmed_by(&primary, 1);
+    replica.kill();
+    assert_eq!(locker.lock("job", LONG).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(primary.run::<u64>(&["EXISTS", "lock:job"]).await, 0);
+}
