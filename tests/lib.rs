@@ -10,6 +10,7 @@
 mod harness;
 
 mod cli;
+mod cluster;
 mod component;
 mod contention;
 mod exec;
@@ -23,4 +24,6 @@ mod outage;
 mod refusals;
 mod release;
 mod replicas;
+mod sentinel;
+mod tls;
 mod wait;

@@ -1,14 +1,20 @@
 //! Starts stores and commands, and ends them.
 
+mod cluster;
 mod command;
 mod proxy;
 mod redis_server;
+mod sentinels;
 mod store;
+mod tls;
 
+pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran};
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use redis_server::RedisServer;
+pub(crate) use sentinels::Sentinels;
 pub(crate) use store::On;
+pub(crate) use tls::Tls;
 
 use std::time::Duration;
 

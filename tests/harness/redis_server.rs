@@ -1,6 +1,7 @@
 //! A private Redis server on a port of its own.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,24 +15,37 @@ pub(crate) struct RedisServer {
     port: u16,
     /// Where it keeps what it writes.
     folder: TempDir,
+    settings: Vec<String>,
 }
 
 impl RedisServer {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| Vec::new()).await
+    }
+
+    /// Starts a server with some more settings, which may need its folder.
+    pub(crate) async fn start_with(settings: impl Fn(&Path) -> Vec<String>) -> Self {
         // Another program may take the port between our look and the server's start: then try another one.
         for _ in 0..5 {
-            if let Some(server) = Self::start_on(free_port()).await {
+            let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+            let settings = settings(folder.path());
+            let child = spawn(port, &folder, &settings);
+            let mut server = Self { child, port, folder, settings };
+            if server.is_up().await {
                 return server;
             }
         }
         panic!("redis-server does not start");
     }
 
-    async fn start_on(port: u16) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let child = spawn(port, &folder, &[]);
-        let mut server = Self { child, port, folder };
-        server.is_up().await.then_some(server)
+    /// Starts a sentinel that watches as `configuration` says.
+    pub(crate) async fn start_sentinel(configuration: &str) -> Self {
+        Self::start_with(|folder| {
+            let file = folder.join("sentinel.conf");
+            std::fs::write(&file, configuration).unwrap();
+            vec![file.display().to_string(), "--sentinel".to_owned()]
+        })
+        .await
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -82,7 +96,8 @@ impl RedisServer {
 
     /// Starts a killed server again with some more settings.
     pub(crate) async fn start_again_with(&mut self, settings: &[&str]) {
-        self.child = spawn(self.port, &self.folder, settings);
+        self.settings.extend(settings.iter().map(ToString::to_string));
+        self.child = spawn(self.port, &self.folder, &self.settings);
         assert!(self.is_up().await, "redis-server does not start again");
     }
 
@@ -115,13 +130,17 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(port: u16, folder: &TempDir, settings: &[&str]) -> Child {
+fn spawn(port: u16, folder: &TempDir, settings: &[String]) -> Child {
     // Which of the servers that people run: see tests/matrix.
     let program = std::env::var_os("LOCKER_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
-    Command::new(program)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .arg("--dir")
-        .arg(folder.path())
+    let (sentinel, settings) = settings.split_at(if settings.iter().any(|word| word == "--sentinel") { 2 } else { 0 });
+    let mut command = Command::new(program);
+    // A configuration file comes first; the persistence of a sentinel is none of our business.
+    command.args(sentinel).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(folder.path());
+    if sentinel.is_empty() {
+        command.args(["--save", "", "--appendonly", "no"]);
+    }
+    command
         .args(settings)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

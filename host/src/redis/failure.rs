@@ -59,6 +59,10 @@ fn classify(error: &RedisError) -> (ErrorKind, String) {
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
         RedisKind::RESP3NotSupported => (Denied, "is too old: version 6 or later is needed".into()),
         RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),
+        RedisKind::Io if said.contains("certificate") => (
+            Denied,
+            format!("shows a certificate that is not trusted here; name its authority, with --ca FILE: {said}"),
+        ),
         RedisKind::Io if error.is_timeout() => (Unavailable, "does not answer in time".into()),
         RedisKind::Io => (Unavailable, format!("cannot be reached: {said}")),
         RedisKind::Server(ServerErrorKind::ReadOnly) => {

@@ -1,0 +1,75 @@
+//! A Redis cluster.
+
+use locker_host::{ErrorKind, LockOptions, Unlock};
+
+use crate::harness::{Cluster, Command, LONG, a_moment, extended, granted, held, until};
+
+#[tokio::test]
+async fn locks_work_in_every_slot() {
+    let cluster = Cluster::start().await;
+    let (locker, other) = (cluster.locker(), cluster.locker());
+    for name in ["a", "b", "c", "d", "{tag}x", "a}b", "{}"] {
+        let lease = granted(locker.lock(name, LockOptions::from(LONG).owner("me")).await);
+        assert_eq!(held(other.lock(name, LONG).await).owner.as_deref(), Some("me"));
+        assert_eq!(extended(other.extend(name, &lease.token, LONG).await).fence, lease.fence);
+        assert_eq!(other.unlock(name, &lease.token).await.unwrap(), Unlock::Released);
+        assert_eq!(locker.inspect(name).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_waiter_is_woken_by_a_release_on_any_node() {
+    let cluster = Cluster::start().await;
+    let holder = cluster.locker();
+    for name in ["a", "b", "c"] {
+        let lease = granted(holder.lock(name, LONG).await);
+        let other = cluster.locker();
+        let waiter = tokio::spawn(async move { other.lock(name, LockOptions::from(LONG).wait(LONG)).await });
+        a_moment().await;
+        let released = std::time::Instant::now();
+        holder.unlock(name, &lease.token).await.unwrap();
+        granted(waiter.await.unwrap());
+        assert!(released.elapsed() < LONG / 2, "it slept until the expiry");
+    }
+}
+
+#[tokio::test]
+async fn fences_rise_through_a_failover() {
+    let mut cluster = Cluster::start().await;
+    let locker = cluster.locker();
+    let name = cluster.name_on_first_node().await;
+    let name = name.as_str();
+    let before = granted(locker.lock(name, LONG).await);
+    locker.unlock(name, &before.token).await.unwrap();
+    // It reached the replica too, or else the new primary's clock will do.
+    assert_eq!(cluster.nodes[0].run::<u64>(&["DBSIZE"]).await, 1, "the fence");
+    cluster.nodes[0].kill();
+    let mut after = None;
+    until(async || {
+        after = locker.lock(name, LONG).await.ok();
+        after.is_some()
+    })
+    .await;
+    assert!(after.unwrap().lease().unwrap().fence > before.fence);
+}
+
+#[tokio::test]
+async fn a_plain_url_to_a_cluster_is_told_to_be_one() {
+    let cluster = Cluster::start().await;
+    let mut told = Vec::new();
+    for name in ["a", "b", "c"] {
+        told.extend(cluster.nodes[0].locker().lock(name, LONG).await.err());
+    }
+    assert!(!told.is_empty());
+    for error in told {
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.to_string().contains("redis+cluster://"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_command_takes_a_clusters_url() {
+    let cluster = Cluster::start().await;
+    let ran = Command::new(&["exec", "job", "--", "echo", "done"]).env("LOCKER_CACHE", &cluster.url()).run().await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "done\n"), "{ran:?}");
+}

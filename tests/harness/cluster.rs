@@ -1,0 +1,69 @@
+//! A Redis cluster of three primaries, the first of which has a replica.
+
+use locker_host::{Locker, Redis};
+
+use super::{RedisServer, until};
+use crate::harness::redis_server::free_port;
+
+pub(crate) struct Cluster {
+    /// Three primaries, and the replica of the first.
+    pub(crate) nodes: Vec<RedisServer>,
+}
+
+impl Cluster {
+    pub(crate) async fn start() -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..4 {
+            nodes.push(RedisServer::start_with(|_| settings()).await);
+        }
+        let cluster = Self { nodes };
+        let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
+        for (node, (first, last)) in cluster.nodes.iter().zip(ranges) {
+            () = node.run(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
+        }
+        let [first, others @ ..] = &cluster.nodes[..] else { unreachable!() };
+        for node in others {
+            let bus: String = node.run::<Vec<String>>(&["CONFIG", "GET", "cluster-port"]).await.remove(1);
+            () = first.run(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus]).await;
+        }
+        let id: String = first.run(&["CLUSTER", "MYID"]).await;
+        let replica = &cluster.nodes[3];
+        until(async || replica.run::<String>(&["CLUSTER", "NODES"]).await.contains(&id)).await;
+        () = replica.run(&["CLUSTER", "REPLICATE", &id]).await;
+        for node in &cluster.nodes {
+            until(async || is_whole(&node.run::<String>(&["CLUSTER", "INFO"]).await)).await;
+        }
+        until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
+        cluster
+    }
+
+    /// The name of a lock whose slot the first node has.
+    pub(crate) async fn name_on_first_node(&self) -> String {
+        for name in 0.. {
+            let slot: u16 = self.nodes[0].run(&["CLUSTER", "KEYSLOT", &format!("lock:{name}")]).await;
+            if slot <= 5460 {
+                return name.to_string();
+            }
+        }
+        unreachable!()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        format!("redis+cluster://{}", hosts.join(","))
+    }
+
+    pub(crate) fn locker(&self) -> Locker {
+        Locker::new(Redis::open(&self.url()).unwrap()).unwrap()
+    }
+}
+
+fn settings() -> Vec<String> {
+    let bus = free_port().to_string();
+    let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+    settings.map(str::to_owned).into()
+}
+
+fn is_whole(info: &str) -> bool {
+    ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:4"].iter().all(|line| info.contains(line))
+}

@@ -1,0 +1,62 @@
+//! A server that speaks TLS, with a certificate of an authority of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::RedisServer;
+use crate::harness::redis_server::free_port;
+
+pub(crate) struct Tls {
+    server: RedisServer,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Tls {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificates(folder.path());
+        let port = free_port();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let settings = [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", path("server.pem")),
+            ("--tls-key-file", path("server.key")),
+            ("--tls-ca-cert-file", path("ca.pem")),
+            ("--tls-auth-clients", "no".to_owned()),
+        ];
+        let settings: Vec<String> = settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
+        let server = RedisServer::start_with(|_| settings.clone()).await;
+        Self { server, folder, port }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// The same server without TLS.
+    pub(crate) fn plain(&self) -> &RedisServer {
+        &self.server
+    }
+}
+
+fn make_certificates(folder: &Path) {
+    openssl(folder, "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=authority -keyout ca.key -out ca.pem");
+    openssl(folder, "req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr");
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+    let sign =
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -extfile names -out server.pem";
+    openssl(folder, sign);
+}
+
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let output = output.expect("openssl is needed; tests/setup installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,63 @@
+//! A primary that sentinels watch over.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use locker_host::{ErrorKind, Lock, LockOptions, Locker, Redis, Unlock};
+use tokio::task::JoinSet;
+
+use crate::harness::{Command, LONG, Sentinels, granted, until};
+
+#[tokio::test]
+async fn the_sentinels_tell_where_the_primary_is() {
+    let sentinels = Sentinels::start().await;
+    let locker = sentinels.locker();
+    let lease = granted(locker.lock("job", LONG).await);
+    assert_eq!(sentinels.primary.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+}
+
+#[tokio::test]
+async fn a_name_that_the_sentinels_do_not_know() {
+    let sentinels = Sentinels::start().await;
+    let url = sentinels.url().replace("/main", "/other");
+    let locker = Locker::new(Redis::open(&url).unwrap().timeout(LONG / 60)).unwrap();
+    let error = locker.lock("job", LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains(r#"Redis "other" by the sentinels at 127.0.0.1:"#), "{error}");
+}
+
+#[tokio::test]
+async fn traffic_goes_on_after_a_failover_and_fences_rise() {
+    let mut sentinels = Sentinels::start().await;
+    let (done, highest) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+    let mut workers = JoinSet::new();
+    for _ in 0..4 {
+        workers.spawn(work(sentinels.locker(), done.clone(), highest.clone()));
+    }
+    until(async || highest.load(Ordering::SeqCst) > 0).await;
+    sentinels.primary.kill();
+    until(async || sentinels.replica.run::<String>(&["INFO", "replication"]).await.contains("role:master")).await;
+    let before = highest.load(Ordering::SeqCst);
+    until(async || highest.load(Ordering::SeqCst) > before).await;
+    done.store(true, Ordering::SeqCst);
+    workers.join_all().await;
+}
+
+/// Takes and releases one lock, and sees that its fence only rises.
+async fn work(locker: Locker, done: Arc<AtomicBool>, highest: Arc<AtomicU64>) {
+    while !done.load(Ordering::SeqCst) {
+        let short = LockOptions::from(LONG / 60).wait(LONG);
+        let Ok(Lock::Granted(lease)) = locker.lock("job", short).await else { continue };
+        let before = highest.fetch_max(lease.fence, Ordering::SeqCst);
+        assert!(before < lease.fence, "{before} before {}", lease.fence);
+        _ = locker.unlock("job", &lease.token).await;
+    }
+}
+
+#[tokio::test]
+async fn the_command_takes_the_sentinels_url() {
+    let sentinels = Sentinels::start().await;
+    let ran = Command::new(&["exec", "job", "--", "echo", "done"]).env("LOCKER_CACHE", &sentinels.url()).run().await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "done\n"), "{ran:?}");
+}

@@ -1,0 +1,35 @@
+//! Redis over TLS.
+
+use locker_host::{ErrorKind, Locker, Redis};
+
+use crate::harness::{Command, LONG, Tls, granted, held};
+
+#[tokio::test]
+async fn a_lock_over_tls_is_a_lock() {
+    let tls = Tls::start().await;
+    let pem = std::fs::read(tls.authority()).unwrap();
+    let locker = Locker::new(Redis::open(&tls.url()).unwrap().authority(pem)).unwrap();
+    let lease = granted(locker.lock("job", LONG).await);
+    held(tls.plain().locker().lock("job", LONG).await);
+    locker.unlock("job", &lease.token).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_of_an_unknown_authority_is_not_trusted() {
+    let tls = Tls::start().await;
+    let locker = Locker::new(Redis::open(&tls.url()).unwrap()).unwrap();
+    let error = locker.lock("job", LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn the_command_takes_the_authority_from_a_file() {
+    let tls = Tls::start().await;
+    let authority = tls.authority();
+    let with = |ca: &str| Command::new(&["lock", "job", "--ca", ca]).env("LOCKER_CACHE", &tls.url());
+    assert_eq!(with(authority.to_str().unwrap()).run().await.code, Some(0));
+    let missing = with("/no/such/file").run().await;
+    assert_eq!(missing.code, Some(78));
+    assert!(missing.stderr.contains("cannot read /no/such/file"), "{missing:?}");
+}
