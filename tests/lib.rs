@@ -25,5 +25,6 @@ mod refusals;
 mod release;
 mod replicas;
 mod sentinel;
+mod storm;
 mod tls;
 mod wait;
