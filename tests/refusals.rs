@@ -58,6 +58,13 @@ async fn a_user_who_may_not_enough() {
 }
 
 #[tokio::test]
+async fn a_server_that_runs_no_scripts() {
+    let settings = ["--rename-command", "EVALSHA", ""];
+    let server = RedisServer::start_with(|_| settings.map(str::to_owned).into()).await;
+    assert_told(server.locker().lock("job", LONG).await, ErrorKind::Denied, "runs no scripts");
+}
+
+#[tokio::test]
 async fn a_replica() {
     let (primary, replica) = (RedisServer::start().await, RedisServer::start().await);
     () = replica.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;

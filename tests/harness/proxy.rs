@@ -100,8 +100,8 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
                     Some(Fault::LoseRequest(_)) => return None,
                     Some(Fault::LoseAnswer(_)) => {
                         server.write_all(request).await.ok()?;
-                        server.read(&mut answer).await.ok()?;
-                        return None;
+                        // Some of the answer is there, so the request was done.
+                        return server.read(&mut answer).await.ok().and(None);
                     }
                     Some(Fault::Stall(_)) => {
                         server.write_all(request).await.ok()?;

@@ -131,7 +131,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 fn spawn(port: u16, folder: &TempDir, settings: &[String]) -> Child {
-    // Which of the servers that people run: see tests/matrix.
+    // Another of the servers that people run: see tests/matrix.
     let program = std::env::var_os("LOCKER_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
     let (sentinel, settings) = settings.split_at(if settings.iter().any(|word| word == "--sentinel") { 2 } else { 0 });
     let mut command = Command::new(program);

@@ -55,6 +55,9 @@ fn classify(error: &RedisError) -> (ErrorKind, String) {
         _ if says("NOAUTH") => (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into()),
         _ if says("WRONGPASS") => (Denied, "refuses the user name or password".into()),
         _ if says("OOM ") => (Unavailable, "is out of memory; give it more, or let what may go expire".into()),
+        _ if said.to_ascii_lowercase().contains("unknown command 'evalsha'") => {
+            (Denied, "runs no scripts, which everything that a lock does needs: permit EVALSHA and SCRIPT LOAD".into())
+        }
         _ if says("NOPERM") => (Denied, format!("does not permit this user what a lock needs: {said}")),
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
         RedisKind::RESP3NotSupported => (Denied, "is too old: version 6 or later is needed".into()),
