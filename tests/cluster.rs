@@ -35,10 +35,8 @@ async fn a_waiter_is_woken_by_a_release_on_any_node() {
 
 #[tokio::test]
 async fn fences_rise_through_a_failover() {
-    let mut cluster = Cluster::start().await;
-    let locker = cluster.locker();
-    let name = cluster.name_on_first_node().await;
-    let name = name.as_str();
+    let mut cluster = Cluster::start_lopsided().await;
+    let (locker, name) = (cluster.locker(), "job");
     let before = granted(locker.lock(name, LONG).await);
     locker.unlock(name, &before.token).await.unwrap();
     // It reached the replica too, or else the new primary's clock will do.

@@ -21,6 +21,7 @@ mod fence;
 mod grant;
 mod keys;
 mod outage;
+mod quorum;
 mod refusals;
 mod release;
 mod replicas;

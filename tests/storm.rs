@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use locker_host::{Lease, Lock, LockOptions, Locker};
+use locker_host::{Cache, Lease, Lock, LockOptions, Locker, Quorum, Redis};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{RedisServer, until};
+use crate::harness::{Cluster, RedisServer, Sentinels, until};
 
 const CLIENTS: usize = 64;
 const TTL: Duration = Duration::from_secs(2);
@@ -58,29 +58,99 @@ async fn client(locker: Locker, seen: Arc<Mutex<Seen>>, end: Instant) {
     }
 }
 
+/// Clients that contend while something happens to their servers. Returns how often one was let in beside another.
+async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Seen>)) -> usize {
+    let (seen, end) = (Arc::<Mutex<Seen>>::default(), Instant::now() + Duration::from_secs(8));
+    let mut clients = JoinSet::new();
+    for locker in &lockers {
+        for _ in 0..CLIENTS / lockers.len() {
+            clients.spawn(client(locker.clone(), seen.clone(), end));
+        }
+    }
+    progress(&seen).await;
+    disturb(&seen).await;
+    clients.join_all().await;
+    let locker = &lockers[0];
+    let ttl = async || Some(locker.inspect("job").await.ok()?.and_then(|holder| holder.ttl).unwrap_or_default());
+    let mut left = None;
+    until(async || {
+        left = ttl().await;
+        left.is_some()
+    })
+    .await;
+    assert!(left.unwrap() <= TTL, "{left:?}");
+    let overlaps = &seen.lock().unwrap().overlaps;
+    overlaps.len()
+}
+
+/// Waits until the clients have got on with it.
+async fn progress(seen: &Mutex<Seen>) {
+    let before = seen.lock().unwrap().fences.len();
+    until(async || seen.lock().unwrap().fences.len() > before + 50).await;
+}
+
+fn settings(keeps: bool) -> Vec<String> {
+    let log: &[&str] = if keeps { &["--appendonly", "yes", "--appendfsync", "always"] } else { &[] };
+    log.iter().map(ToString::to_string).collect()
+}
+
+fn eight(locker: impl Fn() -> Locker) -> Vec<Locker> {
+    (0..8).map(|_| locker()).collect()
+}
+
 #[rstest]
 #[case::that_forgets(false)]
 #[case::that_keeps_what_it_confirmed(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_again_and_again(#[case] keeps: bool) {
-    let log: &[&str] = if keeps { &["--appendonly", "yes", "--appendfsync", "always"] } else { &[] };
-    let mut server = RedisServer::start_with(|_| log.iter().map(ToString::to_string).collect()).await;
-    let (seen, end) = (Arc::<Mutex<Seen>>::default(), Instant::now() + Duration::from_secs(8));
-    let mut clients = JoinSet::new();
-    for locker in (0..CLIENTS / 8).map(|_| server.locker()) {
-        for _ in 0..8 {
-            clients.spawn(client(locker.clone(), seen.clone(), end));
+    let mut server = RedisServer::start_with(|_| settings(keeps)).await;
+    let overlaps = contend(eight(|| server.locker()), async |seen| {
+        for _ in 0..4 {
+            server.kill();
+            server.start_again().await;
+            progress(seen).await;
         }
+    })
+    .await;
+    assert!(!keeps || overlaps == 0, "{overlaps} were let in beside another");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_whose_servers_are_killed_one_after_the_other() {
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(RedisServer::start_with(|_| settings(true)).await);
     }
-    for _ in 0..4 {
-        let before = seen.lock().unwrap().fences.len();
-        until(async || seen.lock().unwrap().fences.len() > before + 50).await;
-        server.kill();
-        server.start_again().await;
-    }
-    clients.join_all().await;
-    let overlaps = std::mem::take(&mut seen.lock().unwrap().overlaps);
-    assert!(!keeps || overlaps.is_empty(), "{overlaps:?}");
-    let left: i64 = server.run(&["PTTL", "lock:job"]).await;
-    assert!(left <= TTL.as_millis().try_into().unwrap(), "{left} ms");
+    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn Cache>;
+    let quorum = || Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap();
+    let lockers = eight(quorum);
+    let overlaps = contend(lockers, async |seen| {
+        for server in &mut servers {
+            server.kill();
+            progress(seen).await;
+            server.start_again().await;
+        }
+    })
+    .await;
+    assert_eq!(overlaps, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_with_sentinels_that_is_killed() {
+    let mut sentinels = Sentinels::start().await;
+    contend(eight(|| sentinels.locker()), async |seen| {
+        sentinels.primary.kill();
+        progress(seen).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_cluster_that_is_killed() {
+    let mut cluster = Cluster::start_lopsided().await;
+    contend(eight(|| cluster.locker()), async |seen| {
+        cluster.nodes[0].kill();
+        progress(seen).await;
+    })
+    .await;
 }

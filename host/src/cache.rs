@@ -136,6 +136,16 @@ pub trait Cache: Send + Sync + 'static {
     /// # Errors
     /// [`CacheError`].
     async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError>;
+
+    /// Makes the revision of `key` at least `revision` if exactly `value` lies there, and tells whether it does. Only a
+    /// member of a [`Quorum`](crate::Quorum) is ever asked to.
+    ///
+    /// # Errors
+    /// [`CacheError`]; `Denied` from a store that does not implement this.
+    async fn raise(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
+        _ = (key, value, revision);
+        Err(CacheError::new(ErrorKind::Denied, "this cache cannot be a member of a quorum"))
+    }
 }
 
 /// Why a [`Cache`] gave no answer.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
+use crate::give_back::give_back;
 use crate::queue::{Queues, Turn};
 use crate::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Set, Stored};
 
@@ -44,23 +45,6 @@ struct Unowned {
 /// How long what was stored for the cache's default time is looked after.
 const USUAL_TTL: Duration = Duration::from_secs(60);
 
-impl Unowned {
-    /// Deletes the value, once a second until the cache has said what became of it, or it has expired anyway. A cache
-    /// that says that there is no such key is asked once more: the request may only just be on its way.
-    async fn give_back(self, cache: Arc<dyn Cache>) {
-        let mut seconds = tokio::time::interval(Duration::from_secs(1));
-        let mut absent = 0;
-        while absent < 2 && Instant::now() < self.gone {
-            seconds.tick().await;
-            match cache.delete_if_equal(&self.key, &self.value).await {
-                Ok(Delete::Deleted | Delete::Different) => return,
-                Ok(Delete::Absent) => absent += 1,
-                Err(_) => {}
-            }
-        }
-    }
-}
-
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, turn: None, unowned: None, asked: None, failure: None }
@@ -92,7 +76,8 @@ impl Call {
 
     fn give_back(&self, unowned: Option<Unowned>) {
         if let (Some(unowned), Ok(runtime)) = (unowned, Handle::try_current()) {
-            self.shared.returns.spawn_on(unowned.give_back(self.shared.cache.clone()), &runtime);
+            let Unowned { key, value, gone } = unowned;
+            self.shared.returns.spawn_on(give_back(self.shared.cache.clone(), key, value, gone), &runtime);
         }
     }
 

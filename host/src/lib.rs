@@ -30,8 +30,10 @@
 //!
 //! - `locker`: [`Locker`], what callers use; `lease`: what it answers; `error`: what it answers when it cannot.
 //! - `sandbox`: runs the component within limits, in instances that are kept warm; `bindings` are its WIT in Rust.
-//! - `call`: one call into the component, and what it may reach from there; `queue`: who is next to be woken.
-//! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it. They know nothing of locks.
+//! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
+//!   if nobody learns of it; `queue`: who is next to be woken.
+//! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` out of several. They know nothing
+//!   of locks.
 
 #![deny(missing_docs)]
 
@@ -39,10 +41,12 @@ mod bindings;
 mod cache;
 mod call;
 mod error;
+mod give_back;
 mod lease;
 mod locker;
 mod memory;
 mod queue;
+mod quorum;
 mod redis;
 mod sandbox;
 
@@ -51,6 +55,7 @@ pub use error::{Error, ErrorKind};
 pub use lease::{Extended, Holder, Lease, Lock, Token, Unlock};
 pub use locker::{Limits, LockOptions, Locker};
 pub use memory::Memory;
+pub use quorum::Quorum;
 pub use redis::Redis;
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.

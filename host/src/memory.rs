@@ -163,6 +163,14 @@ impl Cache for Memory {
             }
         }
     }
+
+    async fn raise(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
+        let (mut table, _) = self.table();
+        let Some(slot) = table.slots.get_mut(key).filter(|slot| slot.value == value) else { return Ok(false) };
+        slot.revision = slot.revision.max(revision);
+        table.last_revision = table.last_revision.max(revision);
+        Ok(true)
+    }
 }
 
 #[cfg(test)]

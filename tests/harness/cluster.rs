@@ -12,12 +12,20 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with([("0", "5460"), ("5461", "10922"), ("10923", "16383")]).await
+    }
+
+    /// A cluster whose first node, the one with the replica, has all slots but two.
+    pub(crate) async fn start_lopsided() -> Self {
+        Self::start_with([("0", "16381"), ("16382", "16382"), ("16383", "16383")]).await
+    }
+
+    async fn start_with(ranges: [(&str, &str); 3]) -> Self {
         let mut nodes = Vec::new();
         for _ in 0..4 {
             nodes.push(RedisServer::start_with(|_| settings()).await);
         }
         let cluster = Self { nodes };
-        let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
         for (node, (first, last)) in cluster.nodes.iter().zip(ranges) {
             () = node.run(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
         }
@@ -35,17 +43,6 @@ impl Cluster {
         }
         until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
         cluster
-    }
-
-    /// The name of a lock whose slot the first node has.
-    pub(crate) async fn name_on_first_node(&self) -> String {
-        for name in 0.. {
-            let slot: u16 = self.nodes[0].run(&["CLUSTER", "KEYSLOT", &format!("lock:{name}")]).await;
-            if slot <= 5460 {
-                return name.to_string();
-            }
-        }
-        unreachable!()
     }
 
     pub(crate) fn url(&self) -> String {

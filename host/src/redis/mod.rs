@@ -38,6 +38,7 @@ macro_rules! script {
 static SET_IF_ABSENT: LazyLock<Script> = script!("fence.lua", "set_if_absent.lua");
 static EXTEND_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "extend_if_equal.lua");
 static DELETE_IF_EQUAL: LazyLock<Script> = script!("delete_if_equal.lua");
+static RAISE: LazyLock<Script> = script!("raise.lua");
 static GET: LazyLock<Script> = script!("get.lua");
 
 /// How much longer than its key a fence is kept. After that the server's clock alone makes it rise.
@@ -273,6 +274,13 @@ impl Cache for Redis {
             _ = tokio::time::timeout(nap, woken).await;
         }
         Ok(())
+    }
+
+    async fn raise(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
+        let (key, fence) = self.keys(key);
+        let args = [value, &revision.to_string(), &millis(FENCE_KEPT)];
+        let raised: u8 = self.run(&RAISE, &[&key, &fence], &args).await?.value;
+        Ok(raised == 1)
     }
 }
 

@@ -14,7 +14,9 @@ URLs:
   redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST...    a cluster
   redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST.../NAME[/DATABASE]
                                                          the primary that sentinels know as NAME
-With rediss for redis, over TLS. Give a URL with a password through LOCKER_CACHE: arguments show in
+  URL,URL,URL                                            a quorum of independent servers
+With rediss for redis, over TLS. With ?wait-replicas=N at the end, a lock counts only when N replicas
+have confirmed it. Give a URL with a password through LOCKER_CACHE: arguments show in
 lists of processes.
 
 Exit codes:

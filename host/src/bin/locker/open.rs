@@ -1,9 +1,10 @@
 //! The cache that the command line names.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use locker_host::{Error, Locker, Memory, Redis};
+use locker_host::{Cache, Error, Locker, Memory, Quorum, Redis};
 
 use crate::exit::Misconfigured;
 use crate::report;
@@ -17,8 +18,27 @@ pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path
             Ok(Locker::new(Memory::default())?)
         }
         Some("memory") => Ok(Locker::new(Memory::default())?),
-        Some(url) => Ok(Locker::new(redis(url, prefix, ca)?)?),
+        Some(urls) => match &urls_of(urls)[..] {
+            [url] => Ok(Locker::new(redis(url, prefix, ca)?)?),
+            urls => {
+                let member = |url: &String| Ok(Arc::new(redis(url, prefix, ca)?) as Arc<dyn Cache>);
+                let members = urls.iter().map(member).collect::<Result<_>>()?;
+                Ok(Locker::new(Quorum::new(members).map_err(|error| Misconfigured(error.to_string()))?)?)
+            }
+        },
     }
+}
+
+/// The URLs in a list with commas. A URL may itself list hosts with commas, but only the first of them has a scheme.
+fn urls_of(list: &str) -> Vec<String> {
+    let mut urls = Vec::<String>::new();
+    for part in list.split(',') {
+        match urls.last_mut() {
+            Some(url) if !part.contains("://") => *url += &format!(",{part}"),
+            _ => urls.push(part.to_owned()),
+        }
+    }
+    urls
 }
 
 fn redis(url: &str, prefix: Option<&str>, ca: Option<&Path>) -> Result<Redis> {

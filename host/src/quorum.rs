@@ -1,0 +1,310 @@
+//! A store made of several that know nothing of each other.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::give_back::give_back;
+use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
+
+/// An odd number of independent stores, of which a majority decides: a lock outlives the loss of the others.
+///
+/// What counts is what a majority of the members says. A grant is valid until the first of its majority may let go,
+/// less an allowance for clocks that do not run alike: a hundredth of the time to live, and two milliseconds. A member
+/// that does not answer in time counts as not there. Before a grant is answered, a majority has recorded its fence;
+/// any two majorities share a member, so every later fence is higher, although each member counts for itself.
+///
+/// Members must not forget what they confirmed: one that restarts empty may let a second holder in before the first
+/// one's time is up. The second one's fence is higher all the same.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), locker_host::Error> {
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use locker_host::{Cache, Locker, Memory, Quorum};
+///
+/// let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn Cache>);
+/// let locker = Locker::new(Quorum::new(members.collect())?)?;
+/// assert!(locker.lock("job", Duration::from_secs(30)).await?.lease().is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Quorum {
+    members: Arc<[Arc<dyn Cache>]>,
+    default_ttl: Duration,
+    patience: Duration,
+}
+
+/// What a member answered, and when.
+type Heard<T> = (Result<T, CacheError>, Instant);
+
+impl Quorum {
+    /// A store made of `members`, an odd number of three or more.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for another number: an even one is no safer than one less.
+    pub fn new(members: Vec<Arc<dyn Cache>>) -> Result<Self, Error> {
+        if members.len() < 3 || members.len() % 2 == 0 {
+            let message = format!("a quorum is made of 3, 5, 7... caches, not of {}", members.len());
+            return Err(Error::new(ErrorKind::Invalid, message));
+        }
+        let (default_ttl, patience) = (Duration::from_secs(30), Duration::from_millis(500));
+        Ok(Self { members: members.into(), default_ttl, patience })
+    }
+
+    /// Keeps what comes without a time to live for `ttl` instead of 30 seconds, whatever the members' own defaults are.
+    #[must_use]
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = ttl;
+        self
+    }
+
+    /// Waits for a member's answer this long instead of half a second. Every operation waits so long for a member
+    /// that hangs, so it should be short against the time to live.
+    #[must_use]
+    pub fn timeout(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    /// What all members answer to the same question, in their order.
+    async fn ask<T, F>(&self, question: impl Fn(Arc<dyn Cache>) -> F) -> Vec<Heard<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, CacheError>> + Send + 'static,
+    {
+        let mut asked = JoinSet::new();
+        for (number, member) in self.members.iter().enumerate() {
+            let (answer, patience) = (question(member.clone()), self.patience);
+            asked.spawn(async move {
+                let silent = |_| Err(CacheError::new(ErrorKind::Unavailable, format!("no answer in {patience:?}")));
+                let answer = timeout(patience, answer).await.unwrap_or_else(silent);
+                (number, (answer, Instant::now()))
+            });
+        }
+        let mut heard = asked.join_all().await;
+        heard.sort_by_key(|(number, _)| *number);
+        heard.into_iter().map(|(_, heard)| heard).collect()
+    }
+
+    async fn delete(&self, key: &str, value: &str) -> Vec<Heard<Delete>> {
+        self.ask(|member| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            async move { member.delete_if_equal(&key, &value).await }
+        })
+        .await
+    }
+
+    /// How many of the members that stored a value have recorded that its revision is `highest`.
+    async fn raise(&self, key: &str, value: &str, highest: u64, stored: &[Option<Stored>]) -> usize {
+        let mut raising = JoinSet::new();
+        let mut recorded = 0;
+        for (member, stored) in self.members.iter().zip(stored) {
+            match stored {
+                Some(stored) if stored.revision == highest => recorded += 1,
+                Some(_) => {
+                    let (member, key, value) = (member.clone(), key.to_owned(), value.to_owned());
+                    let patience = self.patience;
+                    raising.spawn(async move { timeout(patience, member.raise(&key, &value, highest)).await });
+                }
+                None => {}
+            }
+        }
+        recorded + raising.join_all().await.iter().filter(|raised| matches!(raised, Ok(Ok(true)))).count()
+    }
+
+    /// Why there is no majority: the members' common refusal, or that too few of them answered.
+    fn failure<T>(&self, heard: Vec<Heard<T>>) -> CacheError {
+        let (all, needed) = (self.members.len(), self.majority());
+        let errors: Vec<_> = heard.into_iter().filter_map(|(answer, _)| answer.err()).collect();
+        let answered = all - errors.len();
+        let refusals = errors.iter().filter(|error| error.kind() != ErrorKind::Unavailable).count();
+        if errors.is_empty() {
+            return CacheError::new(ErrorKind::Unavailable, "the caches answered too late for this time to live");
+        }
+        let mut said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        said.dedup();
+        let message = format!("{answered} of {all} caches answered, and {needed} are needed: {}", said.join("; "));
+        let refused = errors.iter().find(|error| error.kind() != ErrorKind::Unavailable && refusals >= needed);
+        CacheError::new(refused.map_or(ErrorKind::Unavailable, CacheError::kind), message)
+    }
+
+    /// When the first of these lets go, seen from now, less what clocks may differ by.
+    fn validity(ttl: Duration, until: impl Iterator<Item = Instant>) -> Duration {
+        let drift = ttl / 100 + Duration::from_millis(2);
+        let first = until.min().unwrap_or_else(Instant::now);
+        first.saturating_duration_since(Instant::now()).saturating_sub(drift)
+    }
+}
+
+fn ends(heard: Instant, stored: &Stored) -> Instant {
+    heard.checked_add(stored.ttl).unwrap_or(heard)
+}
+
+fn count<T>(heard: &[Heard<T>], what: impl Fn(&T) -> bool) -> usize {
+    heard.iter().filter(|(answer, _)| answer.as_ref().is_ok_and(&what)).count()
+}
+
+fn failed<T>(heard: &[Heard<T>]) -> usize {
+    heard.iter().filter(|(answer, _)| answer.is_err()).count()
+}
+
+#[async_trait]
+impl Cache for Quorum {
+    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
+        let ttl = ttl.unwrap_or(self.default_ttl);
+        let heard = self
+            .ask(|member| {
+                let (key, value) = (key.to_owned(), value.to_owned());
+                async move { member.set_if_absent(&key, &value, Some(ttl)).await }
+            })
+            .await;
+        let stored: Vec<Option<Stored>> = heard
+            .iter()
+            .map(|(answer, _)| match answer {
+                Ok(Set::Stored(stored)) => Some(*stored),
+                _ => None,
+            })
+            .collect();
+        if stored.iter().flatten().count() >= self.majority() {
+            let highest = stored.iter().flatten().map(|stored| stored.revision).max().unwrap_or_default();
+            let recorded = self.raise(key, value, highest, &stored).await;
+            let until = stored.iter().zip(&heard).filter_map(|(stored, (_, at))| Some(ends(*at, stored.as_ref()?)));
+            let left = Self::validity(ttl, until);
+            if recorded >= self.majority() && !left.is_zero() {
+                return Ok(Set::Stored(Stored { revision: highest, ttl: left }));
+            }
+        }
+        // All of them: those that did not answer may have stored it too. Done before the answer, for the caller may
+        // come again with the same value.
+        self.delete(key, value).await;
+        let mut others = HashMap::<&str, (usize, &Entry)>::new();
+        for (answer, _) in &heard {
+            if let Ok(Set::Occupied(entry)) = answer {
+                others.entry(&entry.value).or_insert((0, entry)).0 += 1;
+            }
+        }
+        match others.into_values().max_by_key(|(members, _)| *members) {
+            Some((_, entry)) if failed(&heard) <= self.members.len() - self.majority() => {
+                Ok(Set::Occupied(entry.clone()))
+            }
+            _ => Err(self.failure(heard)),
+        }
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+        let heard = self
+            .ask(|member| {
+                let (key, value) = (key.to_owned(), value.to_owned());
+                async move { member.extend_if_equal(&key, &value, ttl).await }
+            })
+            .await;
+        let extended = |(answer, at): &Heard<Extend>| match answer {
+            Ok(Extend::Extended(stored)) => Some((*stored, ends(*at, stored))),
+            _ => None,
+        };
+        let held = heard.iter().filter_map(extended).count();
+        if held >= self.majority() {
+            let revision =
+                heard.iter().filter_map(extended).map(|(stored, _)| stored.revision).max().unwrap_or_default();
+            let left = Self::validity(ttl, heard.iter().filter_map(extended).map(|(_, until)| until));
+            return Ok(Extend::Extended(Stored { revision, ttl: left }));
+        }
+        if held + failed(&heard) >= self.majority() {
+            // Whoever did not answer may make it a majority.
+            return Err(self.failure(heard));
+        }
+        let different = count(&heard, |answer| *answer == Extend::Different);
+        Ok(if different >= self.majority() { Extend::Different } else { Extend::Absent })
+    }
+
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+        let heard = self.delete(key, value).await;
+        for (member, (answer, _)) in self.members.iter().zip(&heard) {
+            if answer.is_err() {
+                // It may be back before the value expires.
+                let gone = Instant::now() + Duration::from_secs(60);
+                tokio::spawn(give_back(member.clone(), key.to_owned(), value.to_owned(), gone));
+            }
+        }
+        let (deleted, failed) = (count(&heard, |answer| *answer == Delete::Deleted), failed(&heard));
+        if self.members.len() - failed < self.majority() {
+            return Err(self.failure(heard));
+        }
+        let different = count(&heard, |answer| *answer == Delete::Different);
+        Ok(if deleted > 0 && deleted + failed >= self.majority() {
+            Delete::Deleted
+        } else if different >= self.majority() {
+            Delete::Different
+        } else {
+            Delete::Absent
+        })
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let heard = self
+            .ask(|member| {
+                let key = key.to_owned();
+                async move { member.get(&key).await }
+            })
+            .await;
+        let mut values = HashMap::<&str, Vec<&Entry>>::new();
+        for (answer, _) in &heard {
+            if let Ok(Some(entry)) = answer {
+                values.entry(&entry.value).or_default().push(entry);
+            }
+        }
+        let Some(mut entries) = values.into_values().max_by_key(Vec::len) else {
+            let none = self.members.len() - failed(&heard) >= self.majority();
+            return if none { Ok(None) } else { Err(self.failure(heard)) };
+        };
+        if entries.len() < self.majority() {
+            // A minority's leftover is no lock, unless whoever did not answer holds it too.
+            let certain = entries.len() + failed(&heard) < self.majority();
+            return if certain { Ok(None) } else { Err(self.failure(heard)) };
+        }
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.ttl.unwrap_or(Duration::MAX)));
+        let revision = entries.iter().map(|entry| entry.revision).max().unwrap_or_default();
+        // It is a majority's until this one lets go.
+        let last = entries[self.majority() - 1];
+        Ok(Some(Entry { value: last.value.clone(), revision, ttl: last.ttl }))
+    }
+
+    async fn wait_until_absent(&self, key: &str, patience: Duration) -> Result<(), CacheError> {
+        let mut waiting = JoinSet::new();
+        for member in self.members.iter().cloned() {
+            let key = key.to_owned();
+            waiting.spawn(async move { member.wait_until_absent(&key, patience).await.is_ok() });
+        }
+        let mut missing = self.members.len() - self.majority() + 1;
+        let woken = async {
+            while let Some(absent) = waiting.join_next().await {
+                missing -= usize::from(absent.unwrap_or(false));
+                if missing == 0 {
+                    return;
+                }
+            }
+            // Too few members can tell. Whoever asks next is told why; asking all the time would help nobody.
+            sleep(self.patience).await;
+        };
+        _ = timeout(patience, woken).await;
+        // Those who are woken at once would split the vote again and again if they came at once.
+        let pause = Duration::from_micros(u64::from(getrandom::u32().unwrap_or_default() % 10_000));
+        sleep(pause.min(patience)).await;
+        Ok(())
+    }
+
+    async fn raise(&self, _: &str, _: &str, _: u64) -> Result<bool, CacheError> {
+        Err(CacheError::new(ErrorKind::Denied, "a quorum cannot be a member of a quorum"))
+    }
+}

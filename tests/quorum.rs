@@ -1,0 +1,206 @@
+//! A quorum of independent servers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use locker_host::{Cache, ErrorKind, Extended, LockOptions, Locker, Memory, Quorum, Redis, Unlock};
+use nix::sys::signal::{Signal, kill};
+use tokio::task::JoinSet;
+
+use crate::harness::{Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, until};
+
+async fn three() -> [RedisServer; 3] {
+    [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await]
+}
+
+fn over(servers: &[RedisServer]) -> Locker {
+    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn Cache>;
+    Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap()
+}
+
+async fn have(servers: &[RedisServer], key: &str) -> u64 {
+    let mut have = 0;
+    for server in servers {
+        have += server.run::<u64>(&["EXISTS", key]).await;
+    }
+    have
+}
+
+#[tokio::test]
+async fn a_lock_lies_on_all_servers_until_it_is_released() {
+    let servers = three().await;
+    let (locker, other) = (over(&servers), over(&servers));
+    let lease = granted(locker.lock("job", LockOptions::from(LONG).owner("me")).await);
+    assert_eq!(have(&servers, "lock:job").await, 3);
+    let holder = held(other.lock("job", LONG).await);
+    assert_eq!((holder.owner.as_deref(), holder.fence), (Some("me"), lease.fence));
+    assert_eq!(other.inspect("job").await.unwrap().unwrap().fence, lease.fence);
+    assert_eq!(other.unlock("job", "wrong").await.unwrap(), Unlock::HeldByOther);
+    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Absent);
+    assert_eq!(have(&servers, "lock:job").await, 0);
+}
+
+#[tokio::test]
+async fn one_server_may_be_down_and_two_may_not() {
+    let mut servers = three().await;
+    let locker = over(&servers);
+    servers[0].kill();
+    let lease = granted(locker.lock("one", LONG).await);
+    assert_eq!(extended(locker.extend("one", &lease.token, LONG).await).fence, lease.fence);
+    assert_eq!(locker.unlock("one", &lease.token).await.unwrap(), Unlock::Released);
+    servers[1].kill();
+    let error = locker.lock("two", LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("1 of 3 caches answered, and 2 are needed"), "{error}");
+    assert_eq!(have(&servers[2..], "lock:two").await, 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_stops_nobody() {
+    let servers = three().await;
+    let locker = over(&servers);
+    granted(locker.lock("warm", LONG).await);
+    kill(servers[0].pid(), Signal::SIGSTOP).unwrap();
+    let outcome = locker.lock("job", LONG).await;
+    kill(servers[0].pid(), Signal::SIGCONT).unwrap();
+    let lease = granted(outcome);
+    locker.unlock("job", &lease.token).await.unwrap();
+    until(async || have(&servers, "lock:job").await == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_release_could_not_reach_is_released_when_it_is_back() {
+    let servers = three().await;
+    let locker = over(&servers);
+    let lease = granted(locker.lock("job", LONG).await);
+    kill(servers[0].pid(), Signal::SIGSTOP).unwrap();
+    let outcome = locker.unlock("job", &lease.token).await;
+    kill(servers[0].pid(), Signal::SIGCONT).unwrap();
+    assert_eq!(outcome.unwrap(), Unlock::Released);
+    until(async || have(&servers, "lock:job").await == 0).await;
+}
+
+#[tokio::test]
+async fn a_split_vote_leaves_nothing_behind() {
+    let servers = three().await;
+    for (server, value) in servers.iter().zip(["one", "two"]) {
+        () = server.run(&["SET", "lock:job", value, "PX", "60000"]).await;
+    }
+    held(over(&servers).lock("job", LONG).await);
+    assert_eq!(have(&servers[2..], "lock:job").await, 0);
+}
+
+#[tokio::test]
+async fn a_minoritys_leftover_is_no_lock() {
+    let servers = three().await;
+    () = servers[0].run(&["SET", "lock:job", "leftover", "PX", "60000"]).await;
+    let locker = over(&servers);
+    assert_eq!(locker.inspect("job").await.unwrap(), None);
+    let lease = granted(locker.lock("job", LONG).await);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(servers[0].run::<String>(&["GET", "lock:job"]).await, "leftover");
+}
+
+#[tokio::test]
+async fn a_lock_that_a_majority_lost_is_not_extended_and_not_created() {
+    let servers = three().await;
+    let locker = over(&servers);
+    let lease = granted(locker.lock("job", LONG).await);
+    let _: u64 = servers[0].run(&["DEL", "lock:job"]).await;
+    extended(locker.extend("job", &lease.token, LONG).await);
+    assert_eq!(have(&servers[..1], "lock:job").await, 0);
+    let _: u64 = servers[1].run(&["DEL", "lock:job"]).await;
+    assert_eq!(locker.extend("job", &lease.token, LONG).await.unwrap(), Extended::Absent);
+    assert_eq!(have(&servers, "lock:job").await, 1);
+}
+
+#[tokio::test]
+async fn fences_rise_though_the_server_that_was_ahead_is_gone() {
+    let mut servers = three().await;
+    let ahead = "8000000000000000";
+    () = servers[0].run(&["SET", "lock:\u{1f}fence{lock:job}", ahead]).await;
+    let locker = over(&servers);
+    let first = granted(locker.lock("job", LONG).await);
+    assert_eq!(first.fence, 8_000_000_000_000_001);
+    locker.unlock("job", &first.token).await.unwrap();
+    servers[0].kill();
+    let second = granted(locker.lock("job", LONG).await);
+    assert!(second.fence > first.fence);
+    for server in &servers[1..] {
+        assert!(server.run::<i64>(&["TTL", "lock:\u{1f}fence{lock:job}"]).await > 0, "it expires");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_before_the_first_server_lets_go() {
+    let servers = three().await;
+    let lease = granted(over(&servers).lock("job", LONG).await);
+    for server in &servers {
+        let left: u64 = server.run(&["PTTL", "lock:job"]).await;
+        assert!(lease.deadline < std::time::Instant::now() + std::time::Duration::from_millis(left));
+    }
+}
+
+#[tokio::test]
+async fn a_waiter_is_woken_by_a_release() {
+    let servers = three().await;
+    let (locker, other) = (over(&servers), over(&servers));
+    let lease = granted(locker.lock("job", LONG).await);
+    let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
+    a_moment().await;
+    let released = std::time::Instant::now();
+    locker.unlock("job", &lease.token).await.unwrap();
+    granted(waiter.await.unwrap());
+    assert!(released.elapsed() < LONG / 2, "it slept until the expiry");
+}
+
+#[tokio::test]
+async fn a_waiter_waits_no_longer_than_it_would() {
+    let servers = three().await;
+    let (locker, other) = (over(&servers), over(&servers));
+    granted(locker.lock("job", LONG).await);
+    held(other.lock("job", LockOptions::from(LONG).wait(SHORT)).await);
+}
+
+#[tokio::test]
+async fn unprotected_increments_of_two_hosts_are_never_lost() {
+    let servers = three().await;
+    let (counter, hosts) = (Arc::new(AtomicU64::new(0)), [over(&servers), over(&servers)]);
+    let mut workers = JoinSet::new();
+    for worker in 0..8 {
+        let (locker, counter) = (hosts[worker % 2].clone(), counter.clone());
+        workers.spawn(async move {
+            for _ in 0..10 {
+                let lease = granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+                let seen = counter.load(Ordering::Relaxed);
+                tokio::task::yield_now().await;
+                counter.store(seen + 1, Ordering::Relaxed);
+                locker.unlock("job", &lease.token).await.unwrap();
+            }
+        });
+    }
+    workers.join_all().await;
+    assert_eq!(counter.load(Ordering::Relaxed), 80);
+}
+
+#[tokio::test]
+async fn three_memories_are_a_quorum_too() {
+    let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn Cache>).collect();
+    let locker = Locker::new(Quorum::new(members).unwrap()).unwrap();
+    let lease = granted(locker.lock("job", LONG).await);
+    held(locker.lock("job", LONG).await);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert!(granted(locker.lock("job", LONG).await).fence > lease.fence);
+}
+
+#[tokio::test]
+async fn the_command_makes_a_quorum_of_several_urls() {
+    let servers = three().await;
+    let urls = |servers: &[RedisServer]| servers.iter().map(RedisServer::url).collect::<Vec<_>>().join(",");
+    let locked = Command::new(&["lock", "job"]).env("LOCKER_CACHE", &urls(&servers)).run().await;
+    assert_eq!((locked.code, have(&servers, "lock:job").await), (Some(0), 3));
+    let refused = Command::new(&["lock", "job"]).env("LOCKER_CACHE", &urls(&servers[1..])).run().await;
+    assert_eq!(refused.code, Some(78));
+    assert!(refused.stderr.contains("a quorum is made of 3, 5, 7... caches, not of 2"), "{refused:?}");
+}
