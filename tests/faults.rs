@@ -49,6 +49,16 @@ async fn a_lock_whose_request_or_answer_was_lost_is_granted_once(#[case] fault: 
 }
 
 #[tokio::test]
+async fn a_lease_is_counted_from_before_the_request_was_sent() {
+    let world = World::start().await;
+    world.proxy.next(Fault::Delay("lock:job", SHORT));
+    let asked = Instant::now();
+    let lease = granted(world.locker.lock("job", LONG).await);
+    assert!(lease.ttl <= LONG - SHORT, "{:?}", lease.ttl);
+    assert!(lease.deadline <= asked + LONG);
+}
+
+#[tokio::test]
 async fn a_lock_whose_answer_was_lost_for_good_is_given_back() {
     let world = World::start().await;
     let limits = Limits { deadline: SHORT, ..Limits::default() };

@@ -2,7 +2,7 @@
 
 use locker_host::{Error, ErrorKind, Locker, Redis};
 
-use crate::harness::{LONG, RedisServer, until};
+use crate::harness::{Cluster, LONG, RedisServer, until};
 
 #[track_caller]
 fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, words: &str) {
@@ -13,6 +13,14 @@ fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, w
 
 fn with_login(server: &RedisServer, login: &str) -> Locker {
     Locker::new(Redis::open(&server.url().replace("://", &format!("://{login}@"))).unwrap()).unwrap()
+}
+
+/// Makes a user with the rule that the README names, and more.
+async fn permit(server: &RedisServer, more: &[&str]) {
+    const README: &str = include_str!("../README.md");
+    let rule = README.lines().find(|line| line.starts_with("ACL SETUSER locker")).expect("the README names a rule");
+    let rule = rule.replace(">PASSWORD", ">secret");
+    () = server.run(&rule.split(' ').chain(more.iter().copied()).collect::<Vec<_>>()).await;
 }
 
 #[tokio::test]
@@ -31,10 +39,7 @@ async fn a_server_that_wants_a_login() {
 #[tokio::test]
 async fn a_user_who_may_do_just_what_a_lock_needs() {
     let server = RedisServer::start().await;
-    // The rule that the README names.
-    let rule = "ACL SETUSER locker on >secret ~lock:* &lock:* +hello +ping +evalsha +script|load \
-                +get +set +del +pexpire +pttl +time +publish +subscribe +unsubscribe";
-    () = server.run(&rule.split_whitespace().collect::<Vec<_>>()).await;
+    permit(&server, &[]).await;
     let locker = with_login(&server, "locker:secret");
     let lease = locker.lock("job", LONG).await.unwrap().lease().unwrap();
     _ = locker.extend("job", &lease.token, LONG).await.unwrap();
@@ -44,6 +49,29 @@ async fn a_user_who_may_do_just_what_a_lock_needs() {
     locker.unlock("job", &lease.token).await.unwrap();
     waiter.await.unwrap().unwrap().lease().unwrap();
     until(async || server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_user_who_may_wait_for_replicas() {
+    let server = RedisServer::start().await;
+    permit(&server, &["+wait"]).await;
+    let url = format!("{}?wait-replicas=1", server.url().replace("://", "://locker:secret@"));
+    let locker = Locker::new(Redis::open(&url).unwrap()).unwrap();
+    assert_told(locker.lock("job", LONG).await, ErrorKind::Unavailable, "0 replicas have confirmed");
+}
+
+#[tokio::test]
+async fn a_user_who_may_use_a_cluster() {
+    let cluster = Cluster::start().await;
+    for node in &cluster.nodes {
+        permit(node, &["+cluster|slots"]).await;
+    }
+    let url = cluster.url().replace("://", "://locker:secret@");
+    let locker = Locker::new(Redis::open(&url).unwrap()).unwrap();
+    for name in ["a", "b", "c"] {
+        let lease = locker.lock(name, LONG).await.unwrap().lease().unwrap();
+        locker.unlock(name, &lease.token).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! A TCP proxy in front of a server, that fails as networks do.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use locker_host::Redis;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,12 +20,14 @@ pub(crate) enum Fault {
     LoseAnswer(&'static str),
     /// The request arrives and is done, but no answer ever comes.
     Stall(&'static str),
+    /// The request arrives late.
+    Delay(&'static str, Duration),
 }
 
 impl Fault {
     fn word(self) -> &'static str {
         match self {
-            Self::LoseRequest(word) | Self::LoseAnswer(word) | Self::Stall(word) => word,
+            Self::LoseRequest(word) | Self::LoseAnswer(word) | Self::Stall(word) | Self::Delay(word, _) => word,
         }
     }
 }
@@ -106,6 +109,10 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
                     Some(Fault::Stall(_)) => {
                         server.write_all(request).await.ok()?;
                         return std::future::pending().await;
+                    }
+                    Some(Fault::Delay(_, time)) => {
+                        tokio::time::sleep(time).await;
+                        server.write_all(request).await.ok()?;
                     }
                     None => server.write_all(request).await.ok()?,
                 }
