@@ -55,14 +55,14 @@ pub(crate) fn extended(outcome: Result<Extended, locker_host::Error>) -> Lease {
     }
 }
 
-/// Waits until something is so.
+/// Waits until something is so, and not as long as a lock may last.
 #[track_caller]
 pub(crate) fn until(mut so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let started = std::time::Instant::now();
         while !so().await {
-            assert!(started.elapsed() < LONG, "{caller}: this does not come to pass");
+            assert!(started.elapsed() < LONG / 2, "{caller}: this does not come to pass");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
