@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, LONG, Ran, RedisServer, a_moment};
+use crate::harness::{Command, LONG, Ran, RedisServer, until};
 
 #[tokio::test]
 async fn the_command_runs_with_the_lock_and_knows_its_fence() {
@@ -21,9 +21,8 @@ async fn the_command_runs_with_the_lock_and_knows_its_fence() {
 #[tokio::test]
 async fn the_lock_is_held_while_the_command_runs_and_free_after_it() {
     let server = RedisServer::start().await;
-    let running = Command::on(&server, &["exec", "job", "--", "sleep", "1"]).spawn();
-    a_moment().await;
-    a_moment().await;
+    let running = Command::on(&server, &["exec", "job", "--", "sleep", "3"]).spawn();
+    until(async || server.keys().await.len() == 2).await;
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.code, Some(0));
     assert_eq!(Command::on(&server, &["exec", "job", "--", "true"]).run().await.code, Some(75));
     assert_eq!(Command::on(&server, &["exec", "job", "-E", "9", "--", "true"]).run().await.code, Some(9));
@@ -96,9 +95,7 @@ async fn a_command_that_does_not_stop_is_killed_with_all_it_started() {
 async fn a_lock_that_was_lost_while_the_command_ran_is_74() {
     let server = RedisServer::start().await;
     let running = Command::on(&server, &["exec", "job", "--", "sleep", "1"]).spawn();
-    while server.run::<u64>(&["DEL", "lock:job"]).await == 0 {
-        a_moment().await;
-    }
+    until(async || server.run::<u64>(&["DEL", "lock:job"]).await == 1).await;
     let ran = Ran::of(running).await;
     assert_eq!(ran.code, Some(74), "{ran:?}");
 }
@@ -111,10 +108,7 @@ async fn a_lock_that_was_lost_while_the_command_ran_is_74() {
 async fn a_signal_reaches_the_command_and_the_lock_is_released(#[case] signal: Signal, #[case] code: i32) {
     let server = RedisServer::start().await;
     let running = Command::on(&server, &["exec", "job", "--", "sleep", "30"]).spawn();
-    while server.keys().await.len() < 2 {
-        a_moment().await;
-    }
-    a_moment().await;
+    until(async || server.keys().await.len() == 2).await;
     kill(Pid::from_raw(running.id().unwrap().try_into().unwrap()), signal).unwrap();
     assert_eq!(Ran::of(running).await.code, Some(code));
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
@@ -125,9 +119,7 @@ async fn a_signal_ends_a_wait_at_once() {
     let server = RedisServer::start().await;
     Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
     let waiting = Command::on(&server, &["exec", "job", "--wait", "1h", "--", "true"]).spawn();
-    while server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty() {
-        a_moment().await;
-    }
+    until(async || !server.channels().await.is_empty()).await;
     kill(Pid::from_raw(waiting.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
     assert_eq!(Ran::of(waiting).await.code, Some(143));
 }

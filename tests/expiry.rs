@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::harness::{Command, LONG, On, RedisServer, SHORT, a_moment, granted, held};
+use crate::harness::{Command, LONG, On, RedisServer, SHORT, granted, held, until};
 
 #[rstest]
 #[tokio::test]
@@ -38,9 +38,7 @@ async fn a_killed_holder_frees_the_name_after_its_time() {
     let started = Instant::now();
     let holder = Command::on(&server, &["exec", "job", "--ttl", "2s", "--", "sleep", "3"]).spawn();
     let locker = server.locker();
-    while locker.inspect("job").await.unwrap().is_none() {
-        a_moment().await;
-    }
+    until(async || locker.inspect("job").await.unwrap().is_some()).await;
     kill(Pid::from_raw(holder.id().unwrap().try_into().unwrap()), Signal::SIGKILL).unwrap();
     held(locker.lock("job", LONG).await);
     granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);

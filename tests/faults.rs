@@ -137,7 +137,7 @@ async fn a_waiter_whose_subscription_is_lost_subscribes_again() {
     let locker = world.locker.clone();
     let waiter = tokio::spawn(async move { locker.lock("job", LockOptions::from(LONG).wait(LONG)).await });
     until(async || world.proxy.has_failed()).await;
-    until(async || !world.server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty()).await;
+    until(async || !world.server.channels().await.is_empty()).await;
     world.straight.unlock("job", &lease.token).await.unwrap();
     granted(waiter.await.unwrap());
 }

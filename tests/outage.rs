@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use locker_host::{ErrorKind, LockOptions, Redis, Unlock};
 
-use crate::harness::{LONG, RedisServer, a_moment, granted};
+use crate::harness::{LONG, RedisServer, a_moment, granted, until};
 
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
@@ -50,10 +50,10 @@ async fn a_waiter_whose_connection_is_cut_listens_again() {
     let (holder, other) = (server.locker(), server.locker());
     let lease = granted(holder.lock("job", LONG).await);
     let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
-    a_moment().await;
+    until(async || !server.channels().await.is_empty()).await;
     let cut: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(cut, 1);
-    a_moment().await;
+    until(async || !server.channels().await.is_empty()).await;
     let released = Instant::now();
     assert_eq!(holder.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
     granted(waiter.await.unwrap());

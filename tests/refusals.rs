@@ -45,10 +45,10 @@ async fn a_user_who_may_do_just_what_a_lock_needs() {
     _ = locker.extend("job", &lease.token, LONG).await.unwrap();
     let other = with_login(&server, "locker:secret");
     let waiter = tokio::spawn(async move { other.lock("job", locker_host::LockOptions::from(LONG).wait(LONG)).await });
-    until(async || !server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty()).await;
+    until(async || !server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
     waiter.await.unwrap().unwrap().lease().unwrap();
-    until(async || server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty()).await;
+    until(async || server.channels().await.is_empty()).await;
 }
 
 #[tokio::test]

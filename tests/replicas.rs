@@ -2,7 +2,7 @@
 
 use locker_host::{ErrorKind, Locker, Redis};
 
-use crate::harness::{LONG, RedisServer, extended, granted, until};
+use crate::harness::{LONG, RedisServer, extended, granted, held, until};
 
 /// A primary, and a replica that keeps up with it.
 async fn pair() -> (RedisServer, RedisServer) {
@@ -32,6 +32,22 @@ async fn a_grant_that_is_not_confirmed_is_given_back() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("1 replicas have confirmed, and 2 were asked for"), "{error}");
     assert_eq!(primary.run::<u64>(&["EXISTS", "lock:job"]).await, 0);
+}
+
+#[tokio::test]
+async fn an_extension_that_is_not_confirmed_is_an_error_and_the_lock_is_still_held() {
+    let (primary, _replica) = pair().await;
+    let lease = granted(primary.locker().lock("job", LONG).await);
+    let error = confirmed_by(&primary, 2).extend("job", &lease.token, LONG).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(primary.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_is_held_whatever_the_replicas_say() {
+    let (primary, _replica) = pair().await;
+    granted(primary.locker().lock("job", LONG).await);
+    held(confirmed_by(&primary, 2).lock("job", LONG).await);
 }
 
 #[tokio::test]

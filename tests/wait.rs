@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use locker_host::{ErrorKind, LockOptions, Unlock};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, a_moment, granted, held};
+use crate::harness::{LONG, On, RedisServer, SHORT, a_moment, granted, held, until};
 
 fn patiently() -> LockOptions {
     LockOptions::from(LONG).wait(LONG)
@@ -117,11 +117,9 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
     let lease = granted(locker.lock("job", LONG).await);
     let waiting = locker.clone();
     let waiter = tokio::spawn(async move { waiting.lock("job", patiently()).await });
-    a_moment().await;
-    assert_eq!(server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await, ["lock:job"]);
+    until(async || server.channels().await == ["lock:job"]).await;
     waiter.abort();
-    a_moment().await;
-    assert!(server.run::<Vec<String>>(&["PUBSUB", "CHANNELS"]).await.is_empty());
+    until(async || server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
     assert_eq!(server.keys().await, ["lock:\u{1f}fence{lock:job}"]);
 }

@@ -83,6 +83,11 @@ impl RedisServer {
         keys
     }
 
+    /// The channels that somebody listens to.
+    pub(crate) async fn channels(&self) -> Vec<String> {
+        self.run(&["PUBSUB", "CHANNELS"]).await
+    }
+
     /// Ends the server at once, as a crash would. It forgets everything.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -138,7 +143,7 @@ fn spawn(port: u16, folder: &TempDir, settings: &[String]) -> Child {
     // A configuration file comes first; the persistence of a sentinel is none of our business.
     command.args(sentinel).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(folder.path());
     if sentinel.is_empty() {
-        command.args(["--save", "", "--appendonly", "no"]);
+        command.args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
     }
     command
         .args(settings)

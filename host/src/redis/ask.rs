@@ -11,8 +11,13 @@ use crate::CacheError;
 
 pub(super) enum Step<'a> {
     Script(&'a ScriptInvocation<'a>),
-    /// A script, and then the number of replicas that have confirmed what it wrote to a slot, once it is this many.
-    Confirmed(&'a ScriptInvocation<'a>, u16, u32),
+    /// A script, and then, if it wrote to a slot, the number of replicas that have confirmed it, once it is this many.
+    Confirmed {
+        invocation: &'a ScriptInvocation<'a>,
+        wrote: fn(&Value) -> bool,
+        slot: u16,
+        replicas: u32,
+    },
     Command(&'a Cmd),
     Subscribe(&'a str),
 }
@@ -65,10 +70,11 @@ impl Step<'_> {
     async fn take<T: FromRedisValue>(&self, mut link: Link) -> RedisResult<T> {
         match self {
             Self::Script(invocation) => invocation.invoke_async(&mut link).await,
-            Self::Confirmed(invocation, slot, replicas) => {
+            Self::Confirmed { invocation, wrote, slot, replicas } => {
                 let answer: Value = invocation.invoke_async(&mut link).await?;
                 // On the same connection: the server waits for what was written through it.
-                let confirmed = link.confirmations(*replicas, *slot).await?;
+                let wrote = wrote(&answer);
+                let confirmed = if wrote { link.confirmations(*replicas, *slot).await? } else { i64::from(*replicas) };
                 Ok(T::from_redis_value(Value::Array(vec![answer, Value::Int(confirmed)]))?)
             }
             Self::Command(command) => command.query_async(&mut link).await,

@@ -20,7 +20,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Script, cmd};
+use redis::{FromRedisValue, Script, Value, cmd};
 
 use crate::call::whole_millis;
 use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
@@ -148,8 +148,9 @@ impl Redis {
         self
     }
 
-    /// Counts a lock as granted or extended only when so many replicas have confirmed that they know of it; a grant that
-    /// is not confirmed within a second is given back. A failover to one of them then keeps the lock. While the server
+    /// Counts a lock as granted or extended only when so many replicas have confirmed that they know of it. A grant that
+    /// is not confirmed within a second is given back; a lock whose extension is not confirmed is still held, but the
+    /// call fails with [`ErrorKind::Unavailable`]. A failover to one of them then keeps the lock. While the server
     /// waits for its replicas, other calls through the same connection wait too.
     #[must_use]
     pub fn wait_replicas(mut self, replicas: u32) -> Self {
@@ -170,28 +171,31 @@ impl Redis {
         self.connection.ask(&Step::Script(&invocation(script, keys, args))).await
     }
 
-    /// Like `run`, for a script that writes: its answer counts only when enough replicas have confirmed the write.
+    /// Like `run`, for a script that may write, which is so if `wrote` says so of its answer. Then it tells too whether
+    /// enough replicas have confirmed the write.
     async fn run_confirmed<T: FromRedisValue>(
         &self,
         script: &Script,
         keys: &[&str; 2],
         args: &[&str; 3],
-    ) -> Result<T, CacheError> {
+        wrote: fn(&Value) -> bool,
+    ) -> Result<(T, Result<(), CacheError>), CacheError> {
         if self.replicas == 0 {
-            return Ok(self.run(script, keys, args).await?.value);
+            return Ok((self.run(script, keys, args).await?.value, Ok(())));
         }
-        let (key, value) = (keys[0], args[0]);
-        let invocation = invocation(script, keys, args);
-        let step = Step::Confirmed(&invocation, keys::slot_of(key), self.replicas);
-        let (answer, confirmed): (T, u32) = self.connection.ask(&step).await?.value;
-        if confirmed >= self.replicas {
-            return Ok(answer);
-        }
-        // If this fails too, the value expires.
-        _ = self.run::<i8>(&DELETE_IF_EQUAL, &[key], &[value]).await;
         let (address, asked) = (self.connection.address(), self.replicas);
+        let step = Step::Confirmed {
+            invocation: &invocation(script, keys, args),
+            wrote,
+            slot: keys::slot_of(keys[0]),
+            replicas: asked,
+        };
+        let (answer, confirmed): (T, u32) = self.connection.ask(&step).await?.value;
+        if confirmed >= asked {
+            return Ok((answer, Ok(())));
+        }
         let message = format!("{address}: {confirmed} replicas have confirmed, and {asked} were asked for");
-        Err(CacheError::new(ErrorKind::Unavailable, message))
+        Ok((answer, Err(CacheError::new(ErrorKind::Unavailable, message))))
     }
 
     /// The keys of a lock: its own and its fence's.
@@ -220,8 +224,14 @@ impl Cache for Redis {
         let (key, fence) = self.keys(key);
         let ttl = ttl.unwrap_or(self.default_ttl);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let (revision, left, other): (u64, i64, Option<Vec<u8>>) =
-            self.run_confirmed(&SET_IF_ABSENT, &[&key, &fence], &args).await?;
+        let stored = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.get(2) == Some(&Value::Nil));
+        let ((revision, left, other), confirmed): ((u64, i64, Option<Vec<u8>>), _) =
+            self.run_confirmed(&SET_IF_ABSENT, &[&key, &fence], &args, stored).await?;
+        if let Err(unconfirmed) = confirmed {
+            // If this fails too, the value expires.
+            _ = self.run::<i8>(&DELETE_IF_EQUAL, &[&key], &[value]).await;
+            return Err(unconfirmed);
+        }
         Ok(match other {
             Some(other) => Set::Occupied(entry(&other, revision, left)),
             None => {
@@ -234,7 +244,11 @@ impl Cache for Redis {
         let asked = Instant::now();
         let (key, fence) = self.keys(key);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let (extended, revision): (i8, u64) = self.run_confirmed(&EXTEND_IF_EQUAL, &[&key, &fence], &args).await?;
+        let wrote = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.first() == Some(&Value::Int(1)));
+        let ((extended, revision), confirmed): ((i8, u64), _) =
+            self.run_confirmed(&EXTEND_IF_EQUAL, &[&key, &fence], &args, wrote).await?;
+        // The lock is still held, but it is not sure for how long.
+        confirmed?;
         Ok(match extended {
             1 => Extend::Extended(Stored { revision, ttl: ttl.saturating_sub(asked.elapsed()) }),
             0 => Extend::Absent,

@@ -12,8 +12,7 @@ pub(crate) enum Acquired {
     Interrupted(i32),
 }
 
-pub(crate) async fn acquire(locker: &Locker, name: &str, options: Options) -> Result<Acquired> {
-    let mut signals = Signals::listen()?;
+pub(crate) async fn acquire(locker: &Locker, name: &str, options: Options, signals: &mut Signals) -> Result<Acquired> {
     tokio::select! {
         outcome = locker.lock(name, options) => Ok(match outcome? {
             Lock::Granted(lease) => Acquired::Lease(lease),

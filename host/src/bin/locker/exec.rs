@@ -1,5 +1,6 @@
 //! Running a command while holding a lock.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -19,7 +20,9 @@ use crate::report::{Report, words};
 use crate::signals::Signals;
 
 pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<Exit> {
-    let lease = match acquire(locker, &exec.name, exec.options).await? {
+    // From here on, so that no signal falls between the lock and the command.
+    let mut signals = Signals::listen()?;
+    let lease = match acquire(locker, &exec.name, exec.options, &mut signals).await? {
         Acquired::Lease(lease) => lease,
         Acquired::Held(holder) => {
             report.held(&exec.name, &holder)?;
@@ -27,7 +30,7 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
         }
         Acquired::Interrupted(signal) => return Ok(Exit::Signal(signal)),
     };
-    let ended = run(&exec.name, &lease, &exec.command).await;
+    let ended = run(&exec.name, &lease, &exec.command, &mut signals).await;
     let released = locker.unlock(&exec.name, &lease.token).await;
     match (ended?, released) {
         (Ended::Stopped, _) => Ok(Exit::Lost),
@@ -49,8 +52,7 @@ enum Ended {
     Stopped,
 }
 
-async fn run(name: &str, lease: &Lease, command: &[std::ffi::OsString]) -> Result<Ended> {
-    let mut signals = Signals::listen()?;
+async fn run(name: &str, lease: &Lease, command: &[OsString], signals: &mut Signals) -> Result<Ended> {
     let (program, arguments) = command.split_first().context("no command was given")?;
     // On a terminal the command stays in our process group, so that keys like Ctrl-C and Ctrl-Z reach us both.
     let shared_group = std::io::stdin().is_terminal();

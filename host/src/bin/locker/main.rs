@@ -25,6 +25,7 @@ use crate::acquire::{Acquired, acquire};
 use crate::args::{Args, Command};
 use crate::exit::Exit;
 use crate::report::Report;
+use crate::signals::Signals;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -68,7 +69,7 @@ async fn run(args: Args, report: Report) -> Result<Exit> {
 
 async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
     match command {
-        Command::Lock { name, options } => match acquire(locker, &name, options).await? {
+        Command::Lock { name, options } => match acquire(locker, &name, options, &mut Signals::listen()?).await? {
             Acquired::Lease(lease) => {
                 if let Err(error) = report.granted(&name, &lease) {
                     // A lock whose token nobody got to see is of no use to anybody.
