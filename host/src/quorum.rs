@@ -50,7 +50,7 @@ impl Quorum {
     /// # Errors
     /// [`ErrorKind::Invalid`] for another number: an even one is no safer than one less.
     pub fn new(members: Vec<Arc<dyn Cache>>) -> Result<Self, Error> {
-        if members.len() < 3 || members.len() % 2 == 0 {
+        if members.len() < 3 || members.len().is_multiple_of(2) {
             let message = format!("a quorum is made of 3, 5, 7... caches, not of {}", members.len());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
@@ -282,8 +282,8 @@ impl Cache for Quorum {
 
     async fn wait_until_absent(&self, key: &str, patience: Duration) -> Result<(), CacheError> {
         let mut waiting = JoinSet::new();
-        for member in self.members.iter().cloned() {
-            let key = key.to_owned();
+        for member in &*self.members {
+            let (member, key) = (member.clone(), key.to_owned());
             waiting.spawn(async move { member.wait_until_absent(&key, patience).await.is_ok() });
         }
         let mut missing = self.members.len() - self.majority() + 1;
