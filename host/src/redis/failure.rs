@@ -12,8 +12,12 @@ pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
         return CacheError::new(ErrorKind::Unavailable, format!("{address} answers what Redis would not"));
     }
     let (kind, why) = classify(&error);
-    CacheError::new(kind, format!("{address} {why}")).caused_by(error)
+    let translated = CacheError::new(kind, format!("{address} {why}"));
+    // A server that does not know a command quotes what it was given.
+    if error.to_string().contains(QUOTES) { translated } else { translated.caused_by(error) }
 }
+
+const QUOTES: &str = ", with args beginning";
 
 /// Whether the connection is of no more use: it broke, or it leads to a server that has stepped down.
 pub(super) fn breaks_connection(error: &RedisError) -> bool {
@@ -83,8 +87,9 @@ fn classify(error: &RedisError) -> (ErrorKind, String) {
 
 /// The server's or the system's own words.
 fn said(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
+    let said = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
-    }
+    };
+    said.split_once(QUOTES).map_or(said.clone(), |(said, _)| said.to_owned())
 }
