@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::harness::{Command, LONG, On, RedisServer, SHORT, granted, held, until};
+use crate::harness::{Command, LONG, On, RedisServer, SHORT, expiry, granted, held, until};
 
 #[rstest]
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(#[values(On::M
 async fn what_has_expired_is_seen_by_nobody(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
     let lease = store.take("job", SHORT).await;
-    tokio::time::sleep(SHORT).await;
+    expiry().await;
     assert_eq!(store.entry("job").await, None);
     assert_eq!(store.locker.inspect("job").await.unwrap(), None);
     let next = store.take("job", SHORT).await;

@@ -1,11 +1,9 @@
 //! Giving a lock more time, or less.
 
-use std::time::Duration;
-
 use locker_host::{ErrorKind, Extended, LockOptions};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, extended, granted};
+use crate::harness::{LONG, On, RedisServer, SHORT, expiry, extended, granted};
 
 #[rstest]
 #[tokio::test]
@@ -36,7 +34,7 @@ async fn an_extended_lock_outlives_its_first_time(#[values(On::Memory, On::Redis
     let store = on.start().await;
     let lease = store.take("job", SHORT).await;
     extended(store.locker.extend("job", &lease.token, LONG).await);
-    tokio::time::sleep(SHORT + Duration::from_millis(50)).await;
+    expiry().await;
     assert_eq!(store.entry("job").await.unwrap().value, lease.token.as_str());
 }
 
@@ -46,7 +44,7 @@ async fn what_nobody_holds_is_not_extended_and_not_created(#[values(On::Memory, 
     let store = on.start().await;
     assert_eq!(store.locker.extend("never locked", "token", LONG).await.unwrap(), Extended::Absent);
     let lease = store.take("job", SHORT).await;
-    tokio::time::sleep(SHORT).await;
+    expiry().await;
     assert_eq!(store.locker.extend("job", &lease.token, LONG).await.unwrap(), Extended::Absent);
     let lease = store.take("job", LONG).await;
     store.locker.unlock("job", &lease.token).await.unwrap();

@@ -3,7 +3,7 @@
 use locker_host::{ErrorKind, LockOptions, Unlock};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, granted};
+use crate::harness::{LONG, On, RedisServer, SHORT, expiry, granted};
 
 #[rstest]
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn what_nobody_holds_is_absent_and_no_error(#[values(On::Memory, On::Redis
     store.locker.unlock("released", &lease.token).await.unwrap();
     assert_eq!(store.locker.unlock("released", &lease.token).await.unwrap(), Unlock::Absent);
     let lease = store.take("expired", SHORT).await;
-    tokio::time::sleep(SHORT).await;
+    expiry().await;
     assert_eq!(store.locker.unlock("expired", &lease.token).await.unwrap(), Unlock::Absent);
 }
 

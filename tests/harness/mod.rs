@@ -26,6 +26,11 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// Long enough for a lock to be seen as held, short enough to wait for its end.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
+/// Waits until what was locked for a short time has surely expired: servers count whole milliseconds.
+pub(crate) async fn expiry() {
+    tokio::time::sleep(SHORT + Duration::from_millis(50)).await;
+}
+
 /// Long enough for whoever was started to have come to wait.
 pub(crate) async fn a_moment() {
     tokio::time::sleep(Duration::from_millis(100)).await;
