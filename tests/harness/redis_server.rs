@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use locker_host::{Locker, Redis};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisResult};
 use tempfile::TempDir;
 
 pub(crate) struct RedisServer {
@@ -66,7 +67,15 @@ impl RedisServer {
 
     /// A plain connection, to look behind the scenes.
     pub(crate) async fn plain(&self) -> MultiplexedConnection {
-        redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+        self.try_plain().await.unwrap()
+    }
+
+    async fn try_plain(&self) -> RedisResult<MultiplexedConnection> {
+        // The usual half a second is not enough for a server that starts beside many others.
+        let patient = Some(Duration::from_secs(20));
+        let config = AsyncConnectionConfig::new().set_connection_timeout(patient).set_response_timeout(patient);
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Runs a command and answers what the server does.
@@ -112,10 +121,11 @@ impl RedisServer {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            if tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
-                // It may be that of another program that took the port.
-                let id: String = self.run(&["INFO", "server"]).await;
-                return id.contains(&format!("process_id:{}\r", self.child.id()));
+            // What answers may also be another program that took the port, or one that had it for a moment.
+            if let Ok(mut connection) = self.try_plain().await
+                && let Ok(info) = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+            {
+                return info.contains(&format!("process_id:{}\r", self.child.id()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
