@@ -82,7 +82,12 @@ impl RedisServer {
     pub(crate) async fn run<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| _ = command.arg(*word));
-        command.query_async(&mut self.plain().await).await.unwrap()
+        match command.query_async(&mut self.plain().await).await {
+            // A server that changes its role cuts its connections.
+            Err(error) if error.is_connection_dropped() => command.query_async(&mut self.plain().await).await,
+            answer => answer,
+        }
+        .unwrap()
     }
 
     /// All keys, sorted.
