@@ -82,9 +82,10 @@ impl RedisServer {
     pub(crate) async fn run<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| _ = command.arg(*word));
-        match command.query_async(&mut self.plain().await).await {
+        let attempt = async || command.query_async(&mut self.try_plain().await?).await;
+        match attempt().await {
             // A server that changes its role cuts its connections.
-            Err(error) if error.is_connection_dropped() => command.query_async(&mut self.plain().await).await,
+            Err(error) if error.is_connection_dropped() => attempt().await,
             answer => answer,
         }
         .unwrap()
