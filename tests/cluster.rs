@@ -48,7 +48,7 @@ async fn fences_rise_through_a_failover() {
         after.is_some()
     })
     .await;
-    assert!(after.unwrap().lease().unwrap().fence > before.fence);
+    assert!(after.unwrap().granted().unwrap().fence > before.fence);
 }
 
 #[tokio::test]

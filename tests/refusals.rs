@@ -35,7 +35,7 @@ async fn a_server_that_wants_a_login() {
         ErrorKind::Denied,
         "refuses the user name or password",
     );
-    with_login(&server, ":secret").lock("job", LONG).await.unwrap().lease().unwrap();
+    with_login(&server, ":secret").lock("job", LONG).await.unwrap().granted().unwrap();
 }
 
 #[tokio::test]
@@ -43,13 +43,13 @@ async fn a_user_who_may_do_just_what_a_lock_needs() {
     let server = RedisServer::start().await;
     permit(&server, &[]).await;
     let locker = with_login(&server, "locker:secret");
-    let lease = locker.lock("job", LONG).await.unwrap().lease().unwrap();
+    let lease = locker.lock("job", LONG).await.unwrap().granted().unwrap();
     _ = locker.extend("job", &lease.token, LONG).await.unwrap();
     let other = with_login(&server, "locker:secret");
     let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
     until(async || !server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
-    waiter.await.unwrap().unwrap().lease().unwrap();
+    waiter.await.unwrap().unwrap().granted().unwrap();
     until(async || server.channels().await.is_empty()).await;
 }
 
@@ -71,7 +71,7 @@ async fn a_user_who_may_use_a_cluster() {
     let url = cluster.url().replace("://", "://locker:secret@");
     let locker = Locker::new(Redis::open(&url).unwrap()).unwrap();
     for name in ["a", "b", "c"] {
-        let lease = locker.lock(name, LONG).await.unwrap().lease().unwrap();
+        let lease = locker.lock(name, LONG).await.unwrap().granted().unwrap();
         locker.unlock(name, &lease.token).await.unwrap();
     }
 }

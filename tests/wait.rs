@@ -97,6 +97,20 @@ async fn a_lock_that_is_extended_keeps_its_waiters_waiting(#[values(On::Memory, 
 
 #[rstest]
 #[tokio::test]
+async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(#[values(On::Memory, On::Redis)] on: On) {
+    let store = on.start().await;
+    let lease = store.take("job", LONG).await;
+    let locker = store.another_host();
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    a_moment().await;
+    let started = Instant::now();
+    _ = store.locker.extend("job", &lease.token, SHORT).await.unwrap();
+    granted(waiter.await.unwrap());
+    assert!(started.elapsed() < LONG / 2, "it slept for the old time");
+}
+
+#[rstest]
+#[tokio::test]
 async fn a_cancelled_waiter_takes_no_lock_later(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
     let lease = store.take("job", LONG).await;
@@ -131,7 +145,7 @@ async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(#[val
     for patience in (0..200).map(|n| Duration::from_micros(10 * n)) {
         _ = tokio::time::timeout(patience, store.locker.lock("job", LONG)).await.map(|outcome| {
             // It was in time after all, so it is ours to release.
-            let (locker, lease) = (store.locker.clone(), outcome.unwrap().lease());
+            let (locker, lease) = (store.locker.clone(), outcome.unwrap().granted());
             tokio::spawn(async move { locker.unlock("job", lease.unwrap().token).await })
         });
         let lease = store.take("job", patiently()).await;

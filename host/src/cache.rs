@@ -146,6 +146,15 @@ pub trait Cache: Send + Sync + 'static {
         _ = (key, value, revision);
         Err(CacheError::new(ErrorKind::Denied, "this cache cannot be a member of a quorum"))
     }
+
+    /// All keys, in any order: what [`Locker::list`](crate::Locker::list) is made of. Keys that come or go meanwhile may
+    /// be among them or not.
+    ///
+    /// # Errors
+    /// [`CacheError`]; `Denied` from a store that does not implement this.
+    async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        Err(CacheError::new(ErrorKind::Denied, "this cache does not list its keys"))
+    }
 }
 
 /// Why a [`Cache`] gave no answer.

@@ -21,13 +21,14 @@ pub(crate) struct Shared {
     pub(crate) max_ttl: Duration,
     /// Set when the locker is closed.
     pub(crate) closed: CancellationToken,
-    /// What still has to be given back.
-    pub(crate) returns: TaskTracker,
+    /// What goes on in the background: renewing what is held, giving back what is not.
+    pub(crate) tasks: TaskTracker,
 }
 
 /// The state of one call. Dropping it gives back what the call took and nobody came to own.
 pub(crate) struct Call {
     shared: Arc<Shared>,
+    operation: &'static str,
     turn: Option<Turn>,
     unowned: Option<Unowned>,
     asked: Option<Instant>,
@@ -47,11 +48,16 @@ const USUAL_TTL: Duration = Duration::from_secs(60);
 
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, turn: None, unowned: None, asked: None, failure: None }
+        Self { shared, operation: "", turn: None, unowned: None, asked: None, failure: None }
     }
 
-    pub(crate) fn begin(&mut self, turn: Option<Turn>) {
+    pub(crate) fn begin(&mut self, operation: &'static str, turn: Option<Turn>) {
+        self.operation = operation;
         self.turn = turn;
+    }
+
+    pub(crate) fn operation(&self) -> &'static str {
+        self.operation
     }
 
     /// Ends the call; `granted` says that the caller has learnt of what was stored and owns it from here on.
@@ -77,7 +83,7 @@ impl Call {
     fn give_back(&self, unowned: Option<Unowned>) {
         if let (Some(unowned), Ok(runtime)) = (unowned, Handle::try_current()) {
             let Unowned { key, value, gone } = unowned;
-            self.shared.returns.spawn_on(give_back(self.shared.cache.clone(), key, value, gone), &runtime);
+            self.shared.tasks.spawn_on(give_back(self.shared.cache.clone(), key, value, gone), &runtime);
         }
     }
 

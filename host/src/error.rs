@@ -79,6 +79,11 @@ impl Error {
     pub fn lock(&self) -> Option<&str> {
         self.0.lock.as_deref()
     }
+
+    /// What went wrong, without the lock's name.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
 }
 
 impl From<CacheError> for Error {

@@ -66,33 +66,33 @@ pub struct Holder {
     pub ttl: Option<Duration>,
 }
 
-/// The answers of [`Locker::lock`](crate::Locker::lock).
+/// The answers of [`Locker::lock`](crate::Locker::lock) and [`Locker::hold`](crate::Locker::hold).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a lock may be held by another"]
-pub enum Lock {
+pub enum Lock<T = Lease> {
     /// The caller now holds the lock.
-    Granted(Lease),
+    Granted(T),
     /// Somebody else holds it, and kept it for as long as the caller would wait.
     Held(Holder),
 }
 
-impl Lock {
-    /// The lease, if the lock was granted.
+impl<T> Lock<T> {
+    /// What was granted, if the lock was.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), locker_host::Error> {
     /// # use locker_host::{LockOptions, Locker, Memory};
     /// let locker = Locker::new(Memory::default())?;
-    /// let granted = locker.lock("job", LockOptions::default()).await?;
-    /// assert!(granted.lease().is_some());
+    /// let lock = locker.lock("job", LockOptions::default()).await?;
+    /// assert!(lock.granted().is_some());
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn lease(self) -> Option<Lease> {
+    pub fn granted(self) -> Option<T> {
         match self {
-            Self::Granted(lease) => Some(lease),
+            Self::Granted(granted) => Some(granted),
             Self::Held(_) => None,
         }
     }

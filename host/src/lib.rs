@@ -41,20 +41,27 @@ mod bindings;
 mod cache;
 mod call;
 mod error;
+mod events;
 mod give_back;
+mod guard;
 mod lease;
+mod list;
 mod locker;
 mod memory;
+mod options;
 mod queue;
 mod quorum;
 mod redis;
+mod renewal;
 mod sandbox;
 
 pub use cache::{Cache, CacheError, Delete, Entry, Extend, Set, Stored};
 pub use error::{Error, ErrorKind};
+pub use guard::{Guard, Loss, Ran};
 pub use lease::{Extended, Holder, Lease, Lock, Token, Unlock};
-pub use locker::{Limits, LockOptions, Locker};
+pub use locker::Locker;
 pub use memory::Memory;
+pub use options::{Limits, LockOptions};
 pub use quorum::Quorum;
 pub use redis::Redis;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -10,9 +11,10 @@ use tokio_util::task::TaskTracker;
 use crate::bindings::exports::locker::locker::locker as wit;
 use crate::call::{Shared, whole_millis};
 use crate::error::{Error, ErrorKind};
+use crate::give_back::give_back;
 use crate::queue::{Queues, Turn};
 use crate::sandbox::{Instance, Sandbox};
-use crate::{Cache, Extended, Holder, Lease, Lock, Token, Unlock};
+use crate::{Cache, Extended, Holder, Lease, Limits, Lock, LockOptions, Token, Unlock, events};
 
 /// Takes, releases and extends locks.
 ///
@@ -26,7 +28,7 @@ use crate::{Cache, Extended, Holder, Lease, Lock, Token, Unlock};
 /// use locker_host::{Locker, Memory, Unlock};
 ///
 /// let locker = Locker::new(Memory::default())?;
-/// let lease = locker.lock("job", Duration::from_secs(30)).await?.lease().expect("nobody else is here");
+/// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("nobody else is here");
 /// assert_eq!(locker.unlock("job", &lease.token).await?, Unlock::Released);
 /// # Ok(())
 /// # }
@@ -38,76 +40,6 @@ struct Inner {
     sandbox: Sandbox,
     shared: Arc<Shared>,
     deadline: Duration,
-}
-
-/// What a [`Locker`] allows.
-///
-/// ```
-/// use std::time::Duration;
-/// use locker_host::{Limits, Locker, Memory};
-///
-/// let limits = Limits { max_ttl: Duration::from_secs(60), ..Limits::default() };
-/// let locker = Locker::with_limits(Memory::default(), limits).unwrap();
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// The longest time to live that a caller may ask for. 24 hours by default.
-    pub max_ttl: Duration,
-    /// How long an operation may take, besides the time that its caller chose to wait for the lock. 10 seconds by
-    /// default: long enough for a failover to be seen, short enough to be told of it.
-    pub deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { max_ttl: Duration::from_secs(24 * 60 * 60), deadline: Duration::from_secs(10) }
-    }
-}
-
-/// How to lock. The default is one attempt without a label, for the cache's default time to live.
-///
-/// Anything that asks for such options also takes a bare `Duration` as the time to live.
-///
-/// ```
-/// use std::time::Duration;
-/// use locker_host::LockOptions;
-///
-/// let options = LockOptions::default().ttl(Duration::from_secs(30)).wait(Duration::from_secs(10)).owner("backup@db1");
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct LockOptions {
-    ttl: Option<Duration>,
-    wait: Duration,
-    owner: Option<String>,
-}
-
-impl LockOptions {
-    /// How long the lock is held if it is neither released nor extended: at least 1 ms; fractions of it are rounded up.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// How long to wait for a lock that is held. Zero, the default, makes a single attempt.
-    #[must_use]
-    pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = wait;
-        self
-    }
-
-    /// A label that tells others who holds the lock: 1 to 128 bytes without control characters.
-    #[must_use]
-    pub fn owner(mut self, owner: impl Into<String>) -> Self {
-        self.owner = Some(owner.into());
-        self
-    }
-}
-
-impl From<Duration> for LockOptions {
-    fn from(ttl: Duration) -> Self {
-        Self::default().ttl(ttl)
-    }
 }
 
 impl Locker {
@@ -129,7 +61,7 @@ impl Locker {
             queues: Queues::default(),
             max_ttl: limits.max_ttl,
             closed: CancellationToken::new(),
-            returns: TaskTracker::new(),
+            tasks: TaskTracker::new(),
         });
         let sandbox = Sandbox::new(shared.clone())?;
         Ok(Self(Arc::new(Inner { sandbox, shared, deadline: limits.deadline })))
@@ -143,15 +75,22 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that somebody else holds the lock is an answer, not an error.
     pub async fn lock(&self, name: &str, options: impl Into<LockOptions>) -> Result<Lock, Error> {
-        let LockOptions { ttl, wait, owner } = options.into();
+        let started = Instant::now();
+        let answer = self.try_lock(name, options.into()).await;
+        events::locked(name, started, &answer);
+        answer
+    }
+
+    async fn try_lock(&self, name: &str, options: LockOptions) -> Result<Lock, Error> {
+        let LockOptions { ttl, wait, owner, .. } = options;
         let (turn, wait) = self.line_up(name, wait).await;
         let options = wit::Options { ttl_ms: ttl.map(whole_millis), wait_ms: Some(whole_millis(wait)), owner };
-        let mut call = self.call(name, turn).await?;
+        let mut call = self.call("lock", name, turn).await?;
         let Instance { store, exports } = &mut call;
         let locked = exports.locker_locker_locker().call_lock(store, name, &options);
-        let answer = self.within(name, wait, locked).await;
+        let answer = self.within(wait, locked).await;
         let asked = call.store.data().call.asked();
-        self.end(name, call, answer, |outcome| match outcome {
+        self.end(call, name, answer, |outcome| match outcome {
             wit::LockOutcome::Granted(lease) => Lock::Granted(Lease::new(lease, asked)),
             wit::LockOutcome::Held(holder) => Lock::Held(holder.into()),
         })
@@ -162,11 +101,11 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
     pub async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<Unlock, Error> {
-        let mut call = self.call(name, None).await?;
+        let mut call = self.call("unlock", name, None).await?;
         let Instance { store, exports } = &mut call;
         let unlocked = exports.locker_locker_locker().call_unlock(store, name, token.as_ref());
-        let answer = self.within(name, Duration::ZERO, unlocked).await;
-        self.end(name, call, answer, |outcome| match outcome {
+        let answer = self.within(Duration::ZERO, unlocked).await;
+        self.end(call, name, answer, |outcome| match outcome {
             wit::UnlockOutcome::Released => Unlock::Released,
             wit::UnlockOutcome::Absent => Unlock::Absent,
             wit::UnlockOutcome::HeldByOther => Unlock::HeldByOther,
@@ -181,7 +120,7 @@ impl Locker {
     /// # use std::time::Duration;
     /// # use locker_host::{Extended, Locker, Memory};
     /// # let locker = Locker::new(Memory::default())?;
-    /// let lease = locker.lock("job", Duration::from_secs(30)).await?.lease().expect("nobody else is here");
+    /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("nobody else is here");
     /// let Extended::Extended(longer) = locker.extend("job", &lease.token, Duration::from_secs(90)).await? else {
     ///     panic!("we lost the lock: stop working");
     /// };
@@ -193,12 +132,12 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
     pub async fn extend(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<Extended, Error> {
-        let mut call = self.call(name, None).await?;
+        let mut call = self.call("extend", name, None).await?;
         let Instance { store, exports } = &mut call;
         let extended = exports.locker_locker_locker().call_extend(store, name, token.as_ref(), whole_millis(ttl));
-        let answer = self.within(name, Duration::ZERO, extended).await;
+        let answer = self.within(Duration::ZERO, extended).await;
         let asked = call.store.data().call.asked();
-        self.end(name, call, answer, |outcome| match outcome {
+        self.end(call, name, answer, |outcome| match outcome {
             wit::ExtendOutcome::Extended(lease) => Extended::Extended(Lease::new(lease, asked)),
             wit::ExtendOutcome::Absent => Extended::Absent,
             wit::ExtendOutcome::HeldByOther => Extended::HeldByOther,
@@ -222,11 +161,11 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`].
     pub async fn inspect(&self, name: &str) -> Result<Option<Holder>, Error> {
-        let mut call = self.call(name, None).await?;
+        let mut call = self.call("inspect", name, None).await?;
         let Instance { store, exports } = &mut call;
         let inspected = exports.locker_locker_locker().call_inspect(store, name);
-        let answer = self.within(name, Duration::ZERO, inspected).await;
-        self.end(name, call, answer, |holder| holder.map(Into::into))
+        let answer = self.within(Duration::ZERO, inspected).await;
+        self.end(call, name, answer, |holder| holder.map(Into::into))
     }
 
     /// Ends the calls that are still under way, in all clones, with [`ErrorKind::Unavailable`], and refuses new ones.
@@ -246,8 +185,8 @@ impl Locker {
     /// ```
     pub async fn close(&self) {
         self.0.shared.closed.cancel();
-        self.0.shared.returns.close();
-        _ = timeout(self.0.deadline, self.0.shared.returns.wait()).await;
+        self.0.shared.tasks.close();
+        _ = timeout(self.0.deadline, self.0.shared.tasks.wait()).await;
     }
 
     /// Behind others who already wait for the lock, a caller waits for its turn before it makes an attempt, so that it
@@ -265,16 +204,19 @@ impl Locker {
         (turn, wait.saturating_sub(started.elapsed()))
     }
 
-    async fn call(&self, name: &str, turn: Option<Turn>) -> Result<Instance, Error> {
+    async fn call(&self, operation: &'static str, name: &str, turn: Option<Turn>) -> Result<Instance, Error> {
         let instance = self.0.sandbox.instance().await;
-        let mut instance =
-            instance.map_err(|cause| Error::fault("the component cannot be started", cause).about(name))?;
-        instance.store.data_mut().call.begin(turn);
+        let mut instance = instance.map_err(|cause| {
+            let error = Error::fault("the component cannot be started", cause).about(name);
+            events::failed(operation, &error);
+            error
+        })?;
+        instance.store.data_mut().call.begin(operation, turn);
         Ok(instance)
     }
 
     /// The answer of a call, unless it takes too long or the locker is closed.
-    async fn within<T>(&self, name: &str, wait: Duration, call: impl Future<Output = T>) -> Result<T, Error> {
+    async fn within<T>(&self, wait: Duration, call: impl Future<Output = T>) -> Result<T, Error> {
         let deadline = self.0.deadline;
         let why = tokio::select! {
             biased;
@@ -284,30 +226,64 @@ impl Locker {
                 Err(_) => format!("the cache did not answer within {deadline:?}; the operation may have taken effect"),
             },
         };
-        Err(Error::new(ErrorKind::Unavailable, why).about(name))
+        Err(Error::new(ErrorKind::Unavailable, why))
     }
 
     /// Turns the component's answer into the caller's, and keeps the instance if it is as good as new.
     fn end<T, U>(
         &self,
-        name: &str,
         mut call: Instance,
+        name: &str,
         answer: Result<wasmtime::Result<Result<T, wit::Error>>, Error>,
         convert: impl FnOnce(T) -> U,
     ) -> Result<U, Error> {
-        let answer = answer?.map_err(|cause| Error::fault("the component was stopped", cause).about(name))?;
         let state = &mut call.store.data_mut().call;
-        let failure = state.take_failure();
-        state.end(answer.is_ok());
-        self.0.sandbox.keep(call);
-        answer.map(convert).map_err(|error| {
-            let (kind, message) = match error {
-                wit::Error::Unavailable(message) => (ErrorKind::Unavailable, message),
-                wit::Error::Denied(message) => (ErrorKind::Denied, message),
-                wit::Error::Invalid(message) => (ErrorKind::Invalid, message),
-            };
-            Error::new(kind, message).about(name).caused_by(failure)
+        let (operation, failure) = (state.operation(), state.take_failure());
+        let answer = match answer {
+            Ok(Ok(answer)) => {
+                state.end(answer.is_ok());
+                self.0.sandbox.keep(call);
+                answer.map(convert).map_err(|error| Error::from(error).caused_by(failure))
+            }
+            Ok(Err(cause)) => Err(Error::fault("the component was stopped", cause)),
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| {
+            let error = error.about(name);
+            events::failed(operation, &error);
+            error
         })
+    }
+
+    /// Resolves when the locker is closed.
+    pub(crate) async fn closed(&self) {
+        self.0.shared.closed.cancelled().await;
+    }
+
+    pub(crate) fn cache(&self) -> &dyn Cache {
+        &*self.0.shared.cache
+    }
+
+    /// What goes on in the background until the locker is closed.
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.shared.tasks
+    }
+
+    /// Releases a lock in the background, in vain from `gone` on.
+    pub(crate) fn give_back(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
+        let cache = self.0.shared.cache.clone();
+        let given_back = give_back(cache, name.to_owned(), token.as_str().to_owned(), gone);
+        self.tasks().spawn_on(given_back, runtime);
+    }
+}
+
+impl From<wit::Error> for Error {
+    fn from(error: wit::Error) -> Self {
+        match error {
+            wit::Error::Unavailable(message) => Self::new(ErrorKind::Unavailable, message),
+            wit::Error::Denied(message) => Self::new(ErrorKind::Denied, message),
+            wit::Error::Invalid(message) => Self::new(ErrorKind::Invalid, message),
+        }
     }
 }
 

@@ -171,6 +171,10 @@ impl Cache for Memory {
         table.last_revision = table.last_revision.max(revision);
         Ok(true)
     }
+
+    async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        Ok(self.table().0.slots.keys().map(ToString::to_string).collect())
+    }
 }
 
 #[cfg(test)]

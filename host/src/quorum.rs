@@ -1,6 +1,6 @@
 //! A store made of several that know nothing of each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Sto
 ///
 /// let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn Cache>);
 /// let locker = Locker::new(Quorum::new(members.collect())?)?;
-/// assert!(locker.lock("job", Duration::from_secs(30)).await?.lease().is_some());
+/// assert!(locker.lock("job", Duration::from_secs(30)).await?.granted().is_some());
 /// # Ok(())
 /// # }
 /// ```
@@ -302,6 +302,15 @@ impl Cache for Quorum {
         let pause = Duration::from_micros(u64::from(getrandom::u32().unwrap_or_default() % 10_000));
         sleep(pause.min(patience)).await;
         Ok(())
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        let heard = self.ask(|member| async move { member.keys().await }).await;
+        if self.members.len() - failed(&heard) < self.majority() {
+            return Err(self.failure(heard));
+        }
+        let keys: BTreeSet<String> = heard.into_iter().filter_map(|(keys, _)| keys.ok()).flatten().collect();
+        Ok(keys.into_iter().collect())
     }
 
     async fn raise(&self, _: &str, _: &str, _: u64) -> Result<bool, CacheError> {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod command;
+mod flaky;
 mod proxy;
 mod redis_server;
 mod sentinels;
@@ -10,6 +11,7 @@ mod tls;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran};
+pub(crate) use flaky::Flaky;
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use redis_server::RedisServer;
 pub(crate) use sentinels::Sentinels;

@@ -66,11 +66,7 @@ impl RedisServer {
     }
 
     /// A plain connection, to look behind the scenes.
-    pub(crate) async fn plain(&self) -> MultiplexedConnection {
-        self.try_plain().await.unwrap()
-    }
-
-    async fn try_plain(&self) -> RedisResult<MultiplexedConnection> {
+    async fn plain(&self) -> RedisResult<MultiplexedConnection> {
         // The usual half a second is not enough for a server that starts beside many others.
         let patient = Some(Duration::from_secs(20));
         let config = AsyncConnectionConfig::new().set_connection_timeout(patient).set_response_timeout(patient);
@@ -82,7 +78,7 @@ impl RedisServer {
     pub(crate) async fn run<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         words[1..].iter().for_each(|word| _ = command.arg(*word));
-        let attempt = async || command.query_async(&mut self.try_plain().await?).await;
+        let attempt = async || command.query_async(&mut self.plain().await?).await;
         match attempt().await {
             // A server that changes its role cuts its connections.
             Err(error) if error.is_connection_dropped() => attempt().await,
@@ -128,7 +124,7 @@ impl RedisServer {
                 return false;
             }
             // What answers may also be another program that took the port, or one that had it for a moment.
-            if let Ok(mut connection) = self.try_plain().await
+            if let Ok(mut connection) = self.plain().await
                 && let Ok(info) = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
             {
                 return info.contains(&format!("process_id:{}\r", self.child.id()));

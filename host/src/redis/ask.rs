@@ -20,6 +20,8 @@ pub(super) enum Step<'a> {
     },
     Command(&'a Cmd),
     Subscribe(&'a str),
+    /// All keys that match a pattern.
+    Keys(&'a str),
 }
 
 pub(super) struct Answer<T> {
@@ -78,6 +80,7 @@ impl Step<'_> {
                 Ok(T::from_redis_value(Value::Array(vec![answer, Value::Int(confirmed)]))?)
             }
             Self::Command(command) => command.query_async(&mut link).await,
+            Self::Keys(pattern) => Ok(T::from_redis_value(link.keys(pattern).await?)?),
             Self::Subscribe(channel) => {
                 link.subscribe(channel).await?;
                 Ok(T::from_redis_value(Value::Nil)?)

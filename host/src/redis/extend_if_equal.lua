@@ -1,4 +1,5 @@
--- Replaces the time to live of a key that holds exactly a value.
+-- Replaces the time to live of a key that holds exactly a value. If it is less than what was left, those who wait for the
+-- key are told: they sleep until the old time.
 -- KEYS: key, its fence. ARGV: value, time to live in ms, time to keep the fence in ms.
 -- Returns 1, revision; or 0 if there is no such key; or -1 if another value lies there.
 local key, fence, value, ttl, keep = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3]
@@ -8,6 +9,9 @@ if not present then
 end
 if present ~= value then
   return {-1, 0}
+end
+if tonumber(ttl) < redis.call('PTTL', key) then
+  redis.call('PUBLISH', key, '')
 end
 redis.call('PEXPIRE', key, ttl)
 if redis.call('PEXPIRE', fence, keep) == 1 then

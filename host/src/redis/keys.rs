@@ -24,6 +24,24 @@ pub(super) fn fence(prefix: &str, name: &str) -> String {
     }
 }
 
+/// What the names of locks are found with: a glob pattern for all keys under a prefix.
+pub(super) fn pattern(prefix: &str) -> String {
+    let mut pattern = String::new();
+    for char in prefix.chars() {
+        if "*?[]^-\\".contains(char) {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+    }
+    pattern + "*"
+}
+
+/// The name of the lock that a key under a prefix is of, if it is one of a lock's own.
+pub(super) fn name(prefix: &str, key: &[u8]) -> Option<String> {
+    let name = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
+    (!name.contains(MARK)).then(|| name.to_owned())
+}
+
 /// A prefix must not open a hash tag that it does not close: names would decide where it ends.
 pub(super) fn is_fit(prefix: &str) -> bool {
     !prefix.chars().any(char::is_control) && (!prefix.contains('{') || hash_tag(prefix).is_some())
@@ -79,6 +97,16 @@ mod tests {
     fn no_two_keys_collide() {
         let keys = NAMES.iter().flat_map(|name| [lock("lock:", name), fence("lock:", name)]);
         assert_eq!(keys.collect::<HashSet<_>>().len(), 2 * NAMES.len());
+    }
+
+    #[test]
+    fn a_fence_is_no_name() {
+        for name in NAMES {
+            assert_eq!(super::name("lock:", lock("lock:", name).as_bytes()).as_deref(), Some(name));
+            assert_eq!(super::name("lock:", fence("lock:", name).as_bytes()), None);
+        }
+        assert_eq!(super::name("lock:", b"other:a"), None);
+        assert_eq!(super::name("lock:", b"lock:\xff"), None);
     }
 
     #[test]

@@ -28,12 +28,52 @@ impl Link {
     pub(super) async fn confirmations(&mut self, replicas: u32, slot: u16) -> RedisResult<i64> {
         let mut wait = cmd("WAIT");
         wait.arg(replicas).arg(CONFIRMATION_MS);
+        self.ask_primary(slot, &wait).await
+    }
+
+    /// All keys that match a pattern and hold text, some of them twice perhaps. Servers go on serving others meanwhile.
+    pub(super) async fn keys(&mut self, pattern: &str) -> RedisResult<Value> {
+        let mut keys = Vec::new();
+        for slot in self.primaries().await? {
+            let mut cursor = 0;
+            loop {
+                let mut scan = cmd("SCAN");
+                scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000).arg("TYPE").arg("string");
+                let found: Vec<Value>;
+                (cursor, found) = self.ask_primary(slot, &scan).await?;
+                keys.extend(found);
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(Value::Array(keys))
+    }
+
+    /// Some slot of each primary.
+    async fn primaries(&mut self) -> RedisResult<Vec<u16>> {
+        let Self::Cluster(connection) = self else { return Ok(vec![0]) };
+        let ranges: Vec<Vec<Value>> = cmd("CLUSTER").arg("SLOTS").query_async(connection).await?;
+        let (mut primaries, mut slots) = (Vec::new(), Vec::new());
+        for range in ranges {
+            // First and last slot, the primary, its replicas.
+            if let [Value::Int(first), _, primary, ..] = &range[..]
+                && !primaries.contains(primary)
+            {
+                primaries.push(primary.clone());
+                slots.extend(u16::try_from(*first));
+            }
+        }
+        Ok(slots)
+    }
+
+    async fn ask_primary<T: FromRedisValue>(&mut self, slot: u16, command: &Cmd) -> RedisResult<T> {
         match self {
-            Self::One(connection) => wait.query_async(connection).await,
+            Self::One(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => {
                 let node = SingleNodeRoutingInfo::SpecificNode(Route::new(slot, SlotAddr::Master));
-                let confirmed = connection.route_command(wait, RoutingInfo::SingleNode(node)).await?;
-                Ok(i64::from_redis_value(confirmed)?)
+                let answer = connection.route_command(command.clone(), RoutingInfo::SingleNode(node)).await?;
+                Ok(T::from_redis_value(answer)?)
             }
         }
     }

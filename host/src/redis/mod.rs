@@ -290,6 +290,11 @@ impl Cache for Redis {
         Ok(())
     }
 
+    async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        let keys: Vec<Vec<u8>> = self.connection.ask(&Step::Keys(&keys::pattern(&self.prefix))).await?.value;
+        Ok(keys.iter().filter_map(|key| keys::name(&self.prefix, key)).collect())
+    }
+
     async fn raise(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
         let (key, fence) = self.keys(key);
         let args = [value, &revision.to_string(), &millis(FENCE_KEPT)];

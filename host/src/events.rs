@@ -1,0 +1,64 @@
+//! What is told to whoever listens: `tracing` events, and metrics through the `metrics` facade.
+//!
+//! Names of locks are in the events only: as labels of metrics there might be too many. Tokens are in neither.
+
+use std::time::{Duration, Instant};
+
+use metrics::{counter, histogram};
+use tracing::{debug, warn};
+
+use crate::guard::Loss;
+use crate::{Error, ErrorKind, Lock};
+
+/// A `lock` that began at `started` was answered.
+pub(crate) fn locked(name: &str, started: Instant, answer: &Result<Lock, Error>) {
+    counter!("locker_attempts_total").increment(1);
+    let waited = started.elapsed();
+    match answer {
+        Ok(Lock::Granted(lease)) => {
+            counter!("locker_grants_total").increment(1);
+            histogram!("locker_wait_seconds").record(waited);
+            debug!(lock = name, fence = lease.fence, ttl = ?lease.ttl, ?waited, "granted");
+        }
+        Ok(Lock::Held(holder)) => {
+            counter!("locker_held_total").increment(1);
+            debug!(lock = name, owner = holder.owner, fence = holder.fence, left = ?holder.ttl, ?waited, "held by another");
+        }
+        Err(_) => {}
+    }
+}
+
+/// An operation failed.
+pub(crate) fn failed(operation: &'static str, error: &Error) {
+    let class = class(error.kind());
+    counter!("locker_errors_total", "operation" => operation, "class" => class).increment(1);
+    warn!(lock = error.lock(), operation, class, error = error.message(), "failed");
+}
+
+/// A lock that was held is no longer.
+pub(crate) fn lost(name: &str, loss: &Loss) {
+    let reason = match loss {
+        Loss::Absent => "absent",
+        Loss::HeldByOther => "held-by-other",
+        Loss::Expired(_) => "expired",
+        Loss::MaxHold => "max-hold",
+        Loss::Closed => "closed",
+    };
+    counter!("locker_lost_total", "reason" => reason).increment(1);
+    warn!(lock = name, reason, "lost: {loss}");
+}
+
+/// A lock is held no longer, lost or not.
+pub(crate) fn let_go(name: &str, held: Duration) {
+    histogram!("locker_hold_seconds").record(held);
+    debug!(lock = name, ?held, "let go");
+}
+
+fn class(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Denied => "denied",
+        ErrorKind::Invalid => "invalid",
+        ErrorKind::Fault => "fault",
+    }
+}

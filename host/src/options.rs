@@ -1,0 +1,92 @@
+//! What a [`Locker`](crate::Locker) allows, and how to lock.
+
+use std::time::Duration;
+
+/// What a [`Locker`](crate::Locker) allows.
+///
+/// ```
+/// use std::time::Duration;
+/// use locker_host::{Limits, Locker, Memory};
+///
+/// let limits = Limits { max_ttl: Duration::from_secs(60), ..Limits::default() };
+/// let locker = Locker::with_limits(Memory::default(), limits).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest time to live that a caller may ask for. 24 hours by default.
+    pub max_ttl: Duration,
+    /// How long an operation may take, besides the time that its caller chose to wait for the lock. 10 seconds by
+    /// default: long enough for a failover to be seen, short enough to be told of it.
+    pub deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_ttl: Duration::from_secs(24 * 60 * 60), deadline: Duration::from_secs(10) }
+    }
+}
+
+/// How to lock. The default is one attempt without a label, for the cache's default time to live.
+///
+/// Anything that asks for such options also takes a bare `Duration` as the time to live.
+///
+/// ```
+/// use std::time::Duration;
+/// use locker_host::LockOptions;
+///
+/// let options = LockOptions::default().ttl(Duration::from_secs(30)).wait(Duration::from_secs(10)).owner("backup@db1");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct LockOptions {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) wait: Duration,
+    pub(crate) owner: Option<String>,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
+}
+
+impl LockOptions {
+    /// How long the lock is held if it is neither released nor extended: at least 1 ms; fractions of it are rounded up.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// How long to wait for a lock that is held. Zero, the default, makes a single attempt.
+    #[must_use]
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// A label that tells others who holds the lock: 1 to 128 bytes without control characters.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// How long [`Locker::hold`](crate::Locker::hold) holds the lock at most, counted from its grant; for ever if this
+    /// is not said. A lock that is not held, but only taken, lasts for its time to live.
+    #[must_use]
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.max_hold = Some(max_hold);
+        self
+    }
+
+    /// How long before its end a lock that [`Locker::hold`](crate::Locker::hold) cannot renew counts as lost: the time
+    /// that work needs to stop. At most half the time to live; a twentieth of it, but no more than 100 ms, if this is
+    /// not said.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+}
+
+impl From<Duration> for LockOptions {
+    fn from(ttl: Duration) -> Self {
+        Self::default().ttl(ttl)
+    }
+}
