@@ -1,13 +1,14 @@
 //! Many who want the same lock at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use locker_host::{Lock, LockOptions, Locker, Unlock};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, On, granted, held};
+use crate::harness::{LONG, On, RedisServer, granted, held, until};
 
 #[rstest]
 #[tokio::test]
@@ -67,4 +68,41 @@ async fn two_hosts_that_share_a_store_behave_as_one(#[values(On::Memory, On::Red
     assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
     granted(other.lock("job", LONG).await);
     held(store.locker.lock("job", LONG).await);
+}
+
+#[tokio::test]
+async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same() {
+    let server = RedisServer::start().await;
+    let (locker, served) = (server.locker(), Arc::<Mutex<Vec<usize>>>::default());
+    let mut costs = Vec::new();
+    for waiters in [10, 1000] {
+        let first = granted(locker.lock("job", LONG).await);
+        let mut line = JoinSet::new();
+        for number in 0..waiters {
+            line.spawn(take_turn(locker.clone(), number, served.clone()));
+            // So that it is in line before the next one comes.
+            tokio::task::yield_now().await;
+        }
+        until(async || !server.channels().await.is_empty()).await;
+        let before = commands(&server).await;
+        locker.unlock("job", &first.token).await.unwrap();
+        line.join_all().await;
+        costs.push((commands(&server).await - before) as f64 / waiters as f64);
+        assert_eq!(*std::mem::take(&mut *served.lock().unwrap()), Vec::from_iter(0..waiters));
+    }
+    assert!(costs[1] <= costs[0] + 1.0 && costs[1] <= 20.0, "commands for each hand-off, those in scripts included: {costs:?}");
+}
+
+async fn take_turn(locker: Locker, number: usize, served: Arc<Mutex<Vec<usize>>>) {
+    let lease = granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+    served.lock().unwrap().push(number);
+    // Meanwhile the next one has come to wait.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    locker.unlock("job", &lease.token).await.unwrap();
+}
+
+/// How many commands the server has done, those in scripts included.
+async fn commands(server: &RedisServer) -> u64 {
+    let stats: String = server.run(&["INFO", "commandstats"]).await;
+    stats.lines().filter_map(|line| line.split_once("calls=")?.1.split_once(',')?.0.parse::<u64>().ok()).sum()
 }

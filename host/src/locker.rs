@@ -189,17 +189,16 @@ impl Locker {
         _ = timeout(self.0.deadline, self.0.shared.tasks.wait()).await;
     }
 
-    /// Behind others who already wait for the lock, a caller waits for its turn before it makes an attempt, so that it
-    /// does not overtake them. Returns what is left of its patience.
+    /// Who is ready to wait waits for its turn before it makes an attempt, so that it overtakes nobody. Returns what is
+    /// left of its patience.
     async fn line_up(&self, name: &str, wait: Duration) -> (Option<Turn>, Duration) {
-        let queues = &self.0.shared.queues;
-        if wait.is_zero() || !queues.is_busy(name) {
+        if wait.is_zero() {
             return (None, wait);
         }
         let started = Instant::now();
         let turn = tokio::select! {
             () = self.0.shared.closed.cancelled() => None,
-            turn = timeout(wait, queues.turn(name)) => turn.ok(),
+            turn = timeout(wait, self.0.shared.queues.turn(name)) => turn.ok(),
         };
         (turn, wait.saturating_sub(started.elapsed()))
     }
