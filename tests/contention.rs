@@ -1,7 +1,7 @@
 //! Many who want the same lock at once.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use locker_host::{Lock, LockOptions, Locker, Unlock};
@@ -90,7 +90,10 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
         costs.push((commands(&server).await - before) as f64 / waiters as f64);
         assert_eq!(*std::mem::take(&mut *served.lock().unwrap()), Vec::from_iter(0..waiters));
     }
-    assert!(costs[1] <= costs[0] + 1.0 && costs[1] <= 20.0, "commands for each hand-off, those in scripts included: {costs:?}");
+    assert!(
+        costs[1] <= costs[0] + 1.0 && costs[1] <= 20.0,
+        "commands for each hand-off, those in scripts included: {costs:?}"
+    );
 }
 
 async fn take_turn(locker: Locker, number: usize, served: Arc<Mutex<Vec<usize>>>) {

@@ -1,21 +1,18 @@
 //! Running a command under a lock.
 
-use std::time::Instant;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, LONG, Ran, RedisServer, until};
+use crate::harness::{Command, Ran, RedisServer, send, until};
 
 #[tokio::test]
-async fn the_command_runs_with_the_lock_and_knows_its_fence() {
+async fn the_command_runs_with_the_lock_and_knows_its_name_fence_and_time() {
     let server = RedisServer::start().await;
-    let script = r#"echo "$LOCKER_NAME $LOCKER_FENCE""#;
+    let script = r#"echo "$LOCKER_NAME $LOCKER_FENCE $((LOCKER_TTL_MS > 29000 && LOCKER_TTL_MS <= 30000))""#;
     let ran = Command::on(&server, &["exec", "my job", "--", "sh", "-c", script]).run().await;
     let fence: u64 = server.run(&["GET", "lock:\u{1f}fence{lock:my job}"]).await;
-    assert_eq!((ran.code, ran.line()), (Some(0), format!("my job {fence}").as_str()));
+    assert_eq!((ran.code, ran.line()), (Some(0), format!("my job {fence} 1").as_str()));
 }
 
 #[tokio::test]
@@ -72,44 +69,19 @@ async fn a_command_that_cannot_run_leaves_no_lock() {
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
 }
 
-#[tokio::test]
-async fn a_command_is_stopped_before_its_time_is_up() {
-    let started = Instant::now();
-    let ran = Command::new(&["exec", "job", "--ttl", "1s", "--", "sleep", "60"]).run().await;
-    assert_eq!(ran.code, Some(74));
-    assert!(ran.stderr.contains("longer --ttl"), "{ran:?}");
-    assert!(started.elapsed() < LONG / 2);
-}
-
-#[tokio::test]
-async fn a_command_that_does_not_stop_is_killed_with_all_it_started() {
-    let folder = tempfile::tempdir().unwrap();
-    let (alive, script) = (folder.path().join("alive"), "trap '' TERM; (trap '' TERM; sleep 3; touch $0) & sleep 3");
-    let command = ["exec", "job", "--ttl", "1s", "--", "sh", "-c", script, alive.to_str().unwrap()];
-    assert_eq!(Command::new(&command).run().await.code, Some(74));
-    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-    assert!(!alive.exists(), "what the command started went on without the lock");
-}
-
-#[tokio::test]
-async fn a_lock_that_was_lost_while_the_command_ran_is_74() {
-    let server = RedisServer::start().await;
-    let running = Command::on(&server, &["exec", "job", "--", "sleep", "1"]).spawn();
-    until(async || server.run::<u64>(&["DEL", "lock:job"]).await == 1).await;
-    let ran = Ran::of(running).await;
-    assert_eq!(ran.code, Some(74), "{ran:?}");
-}
-
 #[rstest]
 #[case::interrupt(Signal::SIGINT, 130)]
 #[case::terminate(Signal::SIGTERM, 143)]
 #[case::hang_up(Signal::SIGHUP, 129)]
+#[case::quit(Signal::SIGQUIT, 131)]
+#[case::user_1(Signal::SIGUSR1, 138)]
+#[case::user_2(Signal::SIGUSR2, 140)]
 #[tokio::test]
 async fn a_signal_reaches_the_command_and_the_lock_is_released(#[case] signal: Signal, #[case] code: i32) {
     let server = RedisServer::start().await;
     let running = Command::on(&server, &["exec", "job", "--", "sleep", "30"]).spawn();
     until(async || server.keys().await.len() == 2).await;
-    kill(Pid::from_raw(running.id().unwrap().try_into().unwrap()), signal).unwrap();
+    send(&running, signal);
     assert_eq!(Ran::of(running).await.code, Some(code));
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
 }
@@ -120,12 +92,25 @@ async fn a_signal_ends_a_wait_at_once() {
     Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
     let waiting = Command::on(&server, &["exec", "job", "--wait", "1h", "--", "true"]).spawn();
     until(async || !server.channels().await.is_empty()).await;
-    kill(Pid::from_raw(waiting.id().unwrap().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    send(&waiting, Signal::SIGTERM);
     assert_eq!(Ran::of(waiting).await.code, Some(143));
 }
 
 #[tokio::test]
-async fn the_token_is_not_handed_to_the_command() {
+async fn the_token_is_handed_over_in_a_file_that_only_this_user_can_read() {
+    let server = RedisServer::start().await;
+    let script = r#"echo "$LOCKER_TOKEN_FILE"; stat -c %a "$LOCKER_TOKEN_FILE"; cat "$LOCKER_TOKEN_FILE"; sleep 3"#;
+    let running = Command::on(&server, &["exec", "job", "--", "sh", "-c", script]).spawn();
+    until(async || server.keys().await.len() == 2).await;
+    let token: String = server.run(&["GET", "lock:job"]).await;
+    let ran = Ran::of(running).await;
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines[1..], ["600", &token]);
+    assert!(!std::path::Path::new(lines[0]).exists(), "it is still there");
+}
+
+#[tokio::test]
+async fn the_token_is_not_in_the_commands_environment() {
     let ran = Command::new(&["exec", "job", "--", "env"]).env("LOCKER_TOKEN", "secret").run().await;
-    assert!(!ran.stdout.contains("LOCKER_TOKEN"), "{ran:?}");
+    assert!(!ran.stdout.contains("LOCKER_TOKEN="), "{ran:?}");
 }

@@ -14,6 +14,7 @@ mod cluster;
 mod component;
 mod contention;
 mod exec;
+mod exec_lost;
 mod expiry;
 mod extend;
 mod faults;

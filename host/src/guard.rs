@@ -1,10 +1,11 @@
 //! Holding a lock for as long as work takes.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +54,7 @@ pub(crate) struct Tenure {
     pub(crate) since: Instant,
     /// Cancelled when the lock is lost or released.
     pub(crate) over: CancellationToken,
-    state: Mutex<State>,
+    state: watch::Sender<State>,
 }
 
 struct State {
@@ -128,7 +129,7 @@ impl Locker {
             name: name.to_owned(),
             since,
             over: CancellationToken::new(),
-            state: Mutex::new(State { lease, loss: None }),
+            state: watch::Sender::new(State { lease, loss: None }),
         });
         let renewal = Renewal::new(self.clone(), tenure.clone(), ttl, max_hold, grace);
         let renewal = self.tasks().spawn(renewal.run());
@@ -214,6 +215,14 @@ impl Guard {
         state.loss.is_none() && Instant::now() < state.lease.deadline
     }
 
+    /// Resolves when the lock has been renewed since it had the lease `before`: for those who pass its deadline on.
+    pub async fn renewed(&self, before: &Lease) -> Lease {
+        let mut state = self.tenure.state.subscribe();
+        let renewed = state.wait_for(|state| state.lease.deadline != before.deadline).await;
+        // Only a sender that is gone ends the wait, and this one is ours.
+        renewed.map_or_else(|_| self.lease(), |state| state.lease.clone())
+    }
+
     /// Resolves when the lock is lost. Never, if it is not.
     pub async fn lost(&self) -> Loss {
         self.tenure.over.cancelled().await;
@@ -266,10 +275,12 @@ impl Drop for Guard {
         self.tenure.over.cancel();
         self.renewal.abort();
         events::let_go(&self.tenure.name, self.tenure.since.elapsed());
-        if !self.released {
+        let gone = matches!(self.tenure.state().loss, Some(Loss::Absent | Loss::HeldByOther));
+        if !self.released && !gone {
             let Lease { token, .. } = self.lease();
-            let gone = Instant::now() + self.ttl;
-            self.locker.give_back(&self.tenure.name, &token, gone, &self.runtime);
+            // A renewal may still be on its way.
+            let until = Instant::now() + self.ttl;
+            self.locker.give_back(&self.tenure.name, &token, until, &self.runtime);
         }
     }
 }
@@ -291,16 +302,16 @@ impl Tenure {
     }
 
     pub(crate) fn renewed(&self, lease: Lease) {
-        self.state().lease = lease;
+        self.state.send_modify(|state| state.lease = lease);
     }
 
     pub(crate) fn lost(&self, loss: Loss) {
         events::lost(&self.name, &loss);
-        self.state().loss = Some(loss);
+        self.state.send_modify(|state| state.loss = Some(loss));
         self.over.cancel();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> watch::Ref<'_, State> {
+        self.state.borrow()
     }
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::OnceLock;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::process::Child;
 
-use super::RedisServer;
+use super::{LONG, RedisServer};
 
 /// A call of `locker` that is yet to be made.
 pub(crate) struct Command(tokio::process::Command);
@@ -61,9 +63,14 @@ impl Command {
     }
 }
 
+/// Sends a signal to a process that was started.
+pub(crate) fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().unwrap().try_into().unwrap()), signal).unwrap();
+}
+
 impl Ran {
     pub(crate) async fn of(child: Child) -> Self {
-        let output = child.wait_with_output().await.unwrap();
+        let output = tokio::time::timeout(2 * LONG, child.wait_with_output()).await.expect("it ends").unwrap();
         Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),

@@ -10,7 +10,7 @@ mod store;
 mod tls;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use command::{Command, Ran};
+pub(crate) use command::{Command, Ran, send};
 pub(crate) use flaky::Flaky;
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use redis_server::RedisServer;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as Group, Parser, Subcommand};
+use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use locker_host::LockOptions;
 
 const AFTER_HELP: &str = "\
@@ -34,7 +34,7 @@ exec otherwise exits as its command does.";
 
 /// A distributed lock whose whole logic is one sandboxed WebAssembly component.
 #[derive(Parser)]
-#[command(version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "locker", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Args {
     /// Where locks are kept: memory, or the URL of Redis, as below [default: memory]
     #[arg(long, global = true, env = "LOCKER_CACHE", hide_env_values = true, value_name = "URL")]
@@ -51,6 +51,10 @@ pub(crate) struct Args {
     /// Answer in JSON on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// Say nothing but what went wrong
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -88,7 +92,14 @@ pub(crate) enum Command {
     Status {
         /// The lock
         name: String,
+        /// Go on, and tell whenever it changes hands, until interrupted
+        #[arg(short, long)]
+        watch: bool,
     },
+    /// List the locks that are held
+    ///
+    /// This looks at every key in the store, a thousand at a time.
+    List,
     /// Run a command while holding a lock
     Exec(Exec),
     /// Write the WebAssembly component
@@ -99,17 +110,31 @@ pub(crate) enum Command {
     },
     /// Print the component's contract
     Wit,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a page for man
+    Man {
+        /// The command that it is about, or else locker as a whole
+        command: Option<String>,
+    },
 }
 
 #[derive(Group)]
 pub(crate) struct Options {
-    /// How long the lock is held at most: 500ms, 30s, 5min, 1h 30min [default: 30s]
-    #[arg(long, value_parser = humantime::parse_duration)]
-    ttl: Option<Duration>,
+    /// How long the lock is held if nobody releases or renews it: 500ms, 30s, 5min, 1h 30min
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
+    pub(crate) ttl: Duration,
 
     /// How long to wait for a lock that is held [default: not at all]
     #[arg(long, value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
+
+    /// Do not wait, which is the default
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
 
     /// A label that tells others who holds the lock
     #[arg(long, value_name = "LABEL")]
@@ -118,19 +143,19 @@ pub(crate) struct Options {
 
 impl From<Options> for LockOptions {
     fn from(options: Options) -> Self {
-        let mut lock = Self::default().wait(options.wait.unwrap_or_default());
-        if let Some(ttl) = options.ttl {
-            lock = lock.ttl(ttl);
+        let lock = Self::from(options.ttl).wait(options.wait.unwrap_or_default());
+        match options.owner {
+            Some(owner) => lock.owner(owner),
+            None => lock,
         }
-        if let Some(owner) = options.owner {
-            lock = lock.owner(owner);
-        }
-        lock
     }
 }
 
-/// The command is stopped when the lock's time to live runs out, so choose one that is long enough. It finds the
-/// lock's name and fence in LOCKER_NAME and LOCKER_FENCE.
+/// The lock is renewed every third of its time to live for as long as the command runs, and released after it. If it is
+/// lost, because the cache is away for too long or somebody took it, the command is stopped.
+///
+/// The command finds the lock's name, fence and time to live in LOCKER_NAME, LOCKER_FENCE and LOCKER_TTL_MS, and the path of
+/// a file with the token in LOCKER_TOKEN_FILE.
 #[derive(Group)]
 pub(crate) struct Exec {
     /// The lock: 1 to 512 bytes without control characters
@@ -139,6 +164,24 @@ pub(crate) struct Exec {
     #[command(flatten)]
     pub(crate) options: Options,
 
+    /// What becomes of the command if the lock is lost; locker exits with 74 in any case
+    #[arg(long, value_name = "WHAT", default_value = "term")]
+    pub(crate) on_lost: OnLost,
+
+    /// How long a command that is asked to stop may take before it is killed. It is asked so much earlier, to be gone before
+    /// another can hold the lock. At most half of --ttl [default: a fifth of --ttl, 5s at most]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) kill_after: Option<Duration>,
+
+    /// Stop the command if it has not ended after this time
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) max_hold: Option<Duration>,
+
+    /// Keep the lock for this time even if the command is done sooner, though locker does not wait for that: among machines
+    /// whose clocks differ, the one that comes late finds it held
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) min_hold: Option<Duration>,
+
     /// The exit code if the lock is held by another
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
@@ -146,4 +189,15 @@ pub(crate) struct Exec {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// What becomes of a command that has lost its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnLost {
+    /// It is asked to stop, and killed if it does not
+    Term,
+    /// It is killed
+    Kill,
+    /// It goes on without the lock
+    Ignore,
 }

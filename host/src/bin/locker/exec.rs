@@ -1,46 +1,71 @@
 //! Running a command while holding a lock.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use locker_host::{Lease, Locker, Unlock};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep_until};
+use anyhow::{Context, Result, bail};
+use locker_host::{Extended, Guard, Limits, LockOptions, Locker, Loss, Unlock};
+use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::acquire::{Acquired, acquire};
-use crate::args::Exec;
-use crate::exit::Exit;
-use crate::report::{Report, words};
+use crate::args::{Exec, OnLost};
+use crate::child::{Child, shares_our_group};
+use crate::exit::{Exit, Misconfigured, Misuse};
+use crate::guardian::Guardian;
+use crate::report::Report;
 use crate::signals::Signals;
 
 pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<Exit> {
+    let times = Times::of(&exec)?;
     // From here on, so that no signal falls between the lock and the command.
     let mut signals = Signals::listen()?;
-    let lease = match acquire(locker, &exec.name, exec.options, &mut signals).await? {
-        Acquired::Lease(lease) => lease,
+    let mut options = LockOptions::from(exec.options).grace(times.grace());
+    if let Some(max_hold) = exec.max_hold {
+        options = options.max_hold(max_hold);
+    }
+    let taken = locker.hold(&exec.name, options);
+    let guard = match acquire(locker, &exec.name, taken, &mut signals, report).await? {
+        Acquired::Granted(guard) => guard,
         Acquired::Held(holder) => {
             report.held(&exec.name, &holder)?;
             return Ok(Exit::Code(exec.conflict_exit_code));
         }
         Acquired::Interrupted(signal) => return Ok(Exit::Signal(signal)),
     };
-    let ended = run(&exec.name, &lease, &exec.command, &mut signals).await;
-    let released = locker.unlock(&exec.name, &lease.token).await;
-    match (ended?, released) {
-        (Ended::Stopped, _) => Ok(Exit::Lost),
-        (Ended::By(_), Ok(Unlock::Absent | Unlock::HeldByOther)) => {
-            words(&format!("lock {:?}: it was lost while the command ran: another may have run beside it", exec.name));
+    let started = Instant::now();
+    let mut run = Run { guard: &guard, command: &exec.command, on_lost: exec.on_lost, times, report };
+    match run.to_its_end(&mut signals).await? {
+        Ended::Lost => {
+            // Others need not wait for what is left of it. If this fails, it frees itself soon.
+            _ = timeout(Duration::from_secs(1), guard.release()).await;
             Ok(Exit::Lost)
         }
-        (Ended::By(exit), Ok(Unlock::Released)) => Ok(exit),
-        (Ended::By(exit), Err(error)) => {
-            words(&format!("{error}; the command is done, and the lock frees itself when its time is up"));
+        Ended::By(exit) => {
+            let rest = exec.min_hold.unwrap_or_default().saturating_sub(started.elapsed());
+            release(guard, rest, exit, report).await
+        }
+    }
+}
+
+/// Releases the lock, after the rest of the time that it is to be held at least.
+async fn release(guard: Guard, rest: Duration, exit: Exit, report: Report) -> Result<Exit> {
+    let name = guard.name().to_owned();
+    let ours = if rest.is_zero() {
+        guard.release().await.map(|unlocked| unlocked == Unlock::Released)
+    } else {
+        guard.release_after(rest).await.map(|extended| matches!(extended, Extended::Extended(_)))
+    };
+    match ours {
+        Ok(true) => Ok(exit),
+        Ok(false) => {
+            report.warn(&format!("lock {name:?}: it was lost while the command ran: another may have run beside it"));
+            Ok(Exit::Lost)
+        }
+        Err(error) => {
+            report.warn(&format!("{error}; the command is done, and the lock frees itself when its time is up"));
             Ok(exit)
         }
     }
@@ -48,94 +73,144 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
 
 enum Ended {
     By(Exit),
-    /// The lease ran out first.
-    Stopped,
+    /// The lock was lost first.
+    Lost,
 }
 
-async fn run(name: &str, lease: &Lease, command: &[OsString], signals: &mut Signals) -> Result<Ended> {
-    let (program, arguments) = command.split_first().context("no command was given")?;
-    // On a terminal the command stays in our process group, so that keys like Ctrl-C and Ctrl-Z reach us both.
-    let shared_group = std::io::stdin().is_terminal();
-    let mut command = Command::new(program);
-    command.args(arguments).env("LOCKER_NAME", name).env("LOCKER_FENCE", lease.fence.to_string());
-    command.env_remove("LOCKER_TOKEN").kill_on_drop(true);
-    if !shared_group {
-        command.process_group(0);
-    }
-    let times = Times::of(lease);
-    let mut child = match command.spawn() {
-        Ok(child) => Group::of(child, shared_group)?,
-        Err(error) => {
-            words(&format!("cannot run {}: {error}", program.display()));
-            let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-            return Ok(Ended::By(Exit::Code(code)));
-        }
-    };
-    loop {
-        tokio::select! {
-            status = child.child.wait() => return Ok(Ended::By(exit(status?))),
-            signal = signals.next() => child.pass_on(signal),
-            () = sleep_until(times.stop) => break,
-        }
-    }
-    words(&format!(
-        "lock {name:?}: its time is up before the command is done: stopping the command; give it a longer --ttl"
-    ));
-    child.signal(Signal::SIGTERM);
-    let stopped = tokio::time::timeout_at(times.kill, child.child.wait()).await;
-    if stopped.is_err() || !child.shared {
-        // What the command left behind has no lock either.
-        child.signal(Signal::SIGKILL);
-    }
-    child.child.wait().await?;
-    Ok(Ended::Stopped)
-}
-
-/// When a command that is not done is asked to stop, and when it is made to: both before another can hold the lock.
+/// How long the command has to stop, and how long before the lock's end it must have done so.
+#[derive(Clone, Copy)]
 struct Times {
-    stop: Instant,
-    kill: Instant,
+    kill_after: Duration,
+    margin: Duration,
 }
 
 impl Times {
-    fn of(lease: &Lease) -> Self {
-        let part = |parts: u32, most: u64| (lease.ttl / parts).min(Duration::from_secs(most));
-        let before = |span: Duration| Instant::from_std(lease.deadline.checked_sub(span).unwrap_or(lease.deadline));
-        Self { stop: before(part(5, 5)), kill: before(part(20, 1)) }
-    }
-}
-
-/// The command, and with it all that it starts, unless it shares our group with us.
-struct Group {
-    child: Child,
-    /// Outlives the child: what the command left behind is still in its group.
-    id: Pid,
-    shared: bool,
-}
-
-impl Group {
-    fn of(child: Child, shared: bool) -> Result<Self> {
-        let id = child.id().context("the command has no process id")?;
-        Ok(Self { child, id: Pid::from_raw(i32::try_from(id)?), shared })
-    }
-
-    /// Passes on what we were sent. The terminal has sent to the whole group what its keys stand for.
-    fn pass_on(&self, signal: Signal) {
-        if !(self.shared && matches!(signal, Signal::SIGINT | Signal::SIGQUIT)) {
-            self.signal(signal);
+    fn of(exec: &Exec) -> Result<Self> {
+        let ttl = exec.options.ttl;
+        let kill_after = match (exec.on_lost, exec.kill_after) {
+            (OnLost::Kill | OnLost::Ignore, _) => Duration::ZERO,
+            (OnLost::Term, chosen) => chosen.unwrap_or((ttl / 5).min(Duration::from_secs(5))),
+        };
+        if kill_after > ttl / 2 {
+            bail!(Misuse(format!(
+                "--kill-after {kill_after:?} is more than half of --ttl {ttl:?}: the command must be gone before the lock is"
+            )));
         }
+        let most = Limits::default().max_ttl;
+        if exec.min_hold.is_some_and(|min_hold| min_hold > most) {
+            bail!(Misconfigured(format!("--min-hold is more than a lock may last, which is {most:?}")));
+        }
+        if exec.min_hold.zip(exec.max_hold).is_some_and(|(min_hold, max_hold)| min_hold > max_hold) {
+            bail!(Misuse("--min-hold is more than --max-hold".to_owned()));
+        }
+        Ok(Self { kill_after, margin: (ttl / 20).min(Duration::from_secs(1)) })
     }
 
-    fn signal(&self, signal: Signal) {
-        // It may have ended by itself just now.
-        _ = if self.shared { kill(self.id, signal) } else { killpg(self.id, signal) };
+    /// How long before its end the lock counts as lost.
+    fn grace(self) -> Duration {
+        self.kill_after + self.margin
     }
 }
 
-fn exit(status: ExitStatus) -> Exit {
-    match (status.code().map(u8::try_from), status.signal()) {
-        (Some(Ok(code)), _) => Exit::Code(code),
-        (_, Some(signal)) => Exit::Signal(signal),
-        _ => Exit::Fault,
+/// The command under the lock.
+struct Run<'a> {
+    guard: &'a Guard,
+    command: &'a [OsString],
+    on_lost: OnLost,
+    times: Times,
+    report: Report,
+}
+
+impl Run<'_> {
+    async fn to_its_end(&mut self, signals: &mut Signals) -> Result<Ended> {
+        let Self { guard, command, times, .. } = *self;
+        // Before there are more threads or a command, and told at once what it has to know.
+        let mut guardian = match self.on_lost {
+            OnLost::Ignore => None,
+            _ => Some(Guardian::start(shares_our_group(), times.kill_after).context("cannot start a process")?),
+        };
+        self.orders(guardian.as_mut());
+        let token = token_file(guard).inspect_err(|error| {
+            self.report.warn(&format!("the command cannot be given the token: {error:#}"));
+        });
+        let environment = environment(guard, token.as_ref().ok());
+        let mut child = match Child::start(command, environment, guardian.as_ref()) {
+            Ok(child) => child,
+            Err(error) => {
+                self.report.warn(&format!("cannot run {}: {error}", command[0].display()));
+                let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
+                return Ok(Ended::By(Exit::Code(code)));
+            }
+        };
+        let (mut lost, mut kill) = (false, None);
+        let exit = loop {
+            let lease = guard.lease();
+            tokio::select! {
+                exit = child.wait() => break exit?,
+                signal = signals.next() => child.pass_on(signal),
+                loss = guard.lost(), if !lost => {
+                    lost = true;
+                    kill = self.lost(&loss, &child);
+                    if let (Some(guardian), Some(kill)) = (&mut guardian, kill) {
+                        guardian.orders(None, (kill + times.margin / 2).into_std());
+                    }
+                }
+                _ = guard.renewed(&lease), if !lost => self.orders(guardian.as_mut()),
+                () = sleep_until(kill.unwrap_or_else(Instant::now)), if kill.is_some() => {
+                    child.kill();
+                    kill = None;
+                }
+            }
+        };
+        if lost && self.on_lost != OnLost::Ignore {
+            child.kill_rest();
+        }
+        Ok(if lost { Ended::Lost } else { Ended::By(exit) })
     }
+
+    /// Tells the guardian until when the lock is surely held. It is a little slower than we are, and still in time.
+    fn orders(&self, guardian: Option<&mut Guardian>) {
+        let deadline = self.guard.lease().deadline;
+        let before = |time: Duration| deadline.checked_sub(time).unwrap_or(deadline);
+        let kill = before(self.times.margin / 2);
+        let stop = (self.on_lost == OnLost::Term).then(|| before(self.times.margin / 2 + self.times.kill_after));
+        guardian.into_iter().for_each(|guardian| guardian.orders(stop, kill));
+    }
+
+    /// Does what is to be done when the lock is lost, and answers when the command is to be killed.
+    fn lost(&self, loss: &Loss, child: &Child) -> Option<Instant> {
+        let doing = match self.on_lost {
+            OnLost::Term => "stopping the command",
+            OnLost::Kill => "killing the command",
+            OnLost::Ignore => "the command goes on without it",
+        };
+        self.report.warn(&format!("lock {:?}: {loss}: {doing}", self.guard.name()));
+        match self.on_lost {
+            OnLost::Term => child.stop(),
+            OnLost::Kill => {}
+            OnLost::Ignore => return None,
+        }
+        Some(Instant::now() + self.times.kill_after)
+    }
+}
+
+/// What the command finds in its environment.
+fn environment(guard: &Guard, token: Option<&NamedTempFile>) -> Vec<(&'static str, OsString)> {
+    let lease = guard.lease();
+    let mut environment = vec![
+        ("LOCKER_NAME", guard.name().into()),
+        ("LOCKER_FENCE", lease.fence.to_string().into()),
+        ("LOCKER_TTL_MS", lease.ttl.as_millis().to_string().into()),
+    ];
+    environment.extend(token.map(|token| ("LOCKER_TOKEN_FILE", token.path().into())));
+    environment
+}
+
+/// The token in a file that only this user can read, until it is dropped: environments show in lists of processes.
+fn token_file(guard: &Guard) -> Result<NamedTempFile> {
+    let folder = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_dir());
+    let folder = folder.unwrap_or_else(std::env::temp_dir);
+    let mut file = tempfile::Builder::new().prefix("locker-").tempfile_in(&folder)?;
+    write!(file, "{}", guard.lease().token.as_str())?;
+    Ok(file)
 }

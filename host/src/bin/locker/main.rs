@@ -3,23 +3,27 @@
 //! # Layout
 //!
 //! - `args`: the command line; `open`: the cache that it names.
-//! - `acquire`: taking a lock; `exec`: running a command under it; `signals`: what others ask of us meanwhile.
+//! - `acquire`: taking a lock; `watch`: following one; `signals`: what others ask of us meanwhile.
+//! - `exec`: running a command under a lock; `child`: the command; `guardian`: what stops it if we cannot.
 //! - `report`: what is told, in words or JSON; `exit`: what the exit code says.
 
 mod acquire;
 mod args;
+mod child;
 mod exec;
 mod exit;
+mod guardian;
 mod open;
 mod report;
 mod signals;
+mod watch;
 
 use std::io::{IsTerminal, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
-use locker_host::{Extended, Locker, Unlock};
+use clap::{CommandFactory, Parser};
+use locker_host::{Extended, LockOptions, Locker, Unlock};
 
 use crate::acquire::{Acquired, acquire};
 use crate::args::{Args, Command};
@@ -38,7 +42,7 @@ async fn main() -> ExitCode {
             return code.into();
         }
     };
-    let report = Report::new(args.json);
+    let report = Report::new(args.json, args.quiet);
     match run(args, report).await {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -58,10 +62,23 @@ async fn run(args: Args, report: Report) -> Result<Exit> {
             print(locker_host::WIT.as_bytes())?;
             Ok(Exit::Done)
         }
+        Command::Completions { shell } => {
+            let mut completions = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "locker", &mut completions);
+            print(&completions)?;
+            Ok(Exit::Done)
+        }
+        Command::Man { command } => {
+            print(&man(command.as_deref())?)?;
+            Ok(Exit::Done)
+        }
         command => {
-            let locker = open::locker(args.cache.as_deref(), args.prefix.as_deref(), args.ca.as_deref())?;
+            let locker = open::locker(args.cache.as_deref(), args.prefix.as_deref(), args.ca.as_deref(), report)?;
             let exit = with_locker(&locker, command, report).await;
-            locker.close().await;
+            if !matches!(exit, Ok(Exit::Lost)) {
+                // What was taken in vain is given back. What was lost has been tried already.
+                locker.close().await;
+            }
             exit
         }
     }
@@ -69,21 +86,7 @@ async fn run(args: Args, report: Report) -> Result<Exit> {
 
 async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
     match command {
-        Command::Lock { name, options } => match acquire(locker, &name, options, &mut Signals::listen()?).await? {
-            Acquired::Lease(lease) => {
-                if let Err(error) = report.granted(&name, &lease) {
-                    // A lock whose token nobody got to see is of no use to anybody.
-                    locker.unlock(&name, &lease.token).await?;
-                    return Err(error);
-                }
-                Ok(Exit::Done)
-            }
-            Acquired::Held(holder) => {
-                report.held(&name, &holder)?;
-                Ok(Exit::Held)
-            }
-            Acquired::Interrupted(signal) => Ok(Exit::Signal(signal)),
-        },
+        Command::Lock { name, options } => lock(locker, &name, options.into(), report).await,
         Command::Unlock { name, token } => {
             let outcome = locker.unlock(&name, read_token(token)?).await?;
             report.unlocked(&name, outcome)?;
@@ -94,13 +97,38 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
             report.extended(&name, &outcome)?;
             Ok(if matches!(outcome, Extended::Extended(_)) { Exit::Done } else { Exit::No })
         }
-        Command::Status { name } => {
+        Command::Status { name, watch: true } => watch::watch(locker, &name, report).await,
+        Command::Status { name, watch: false } => {
             let holder = locker.inspect(&name).await?;
             report.status(&name, holder.as_ref())?;
             Ok(if holder.is_some() { Exit::Done } else { Exit::No })
         }
+        Command::List => {
+            report.list(&locker.list().await?)?;
+            Ok(Exit::Done)
+        }
         Command::Exec(exec) => exec::exec(locker, exec, report).await,
-        Command::Component { .. } | Command::Wit => bail!("this command needs no locker"),
+        Command::Component { .. } | Command::Wit | Command::Completions { .. } | Command::Man { .. } => {
+            bail!("this command needs no locker")
+        }
+    }
+}
+
+async fn lock(locker: &Locker, name: &str, options: LockOptions, report: Report) -> Result<Exit> {
+    match acquire(locker, name, locker.lock(name, options), &mut Signals::listen()?, report).await? {
+        Acquired::Granted(lease) => {
+            if let Err(error) = report.granted(name, &lease) {
+                // A lock whose token nobody got to see is of no use to anybody.
+                locker.unlock(name, &lease.token).await?;
+                return Err(error);
+            }
+            Ok(Exit::Done)
+        }
+        Acquired::Held(holder) => {
+            report.held(name, &holder)?;
+            Ok(Exit::Held)
+        }
+        Acquired::Interrupted(signal) => Ok(Exit::Signal(signal)),
     }
 }
 
@@ -128,6 +156,21 @@ fn component(output: Option<&std::path::Path>) -> Result<()> {
         }
         None => print(locker_host::COMPONENT),
     }
+}
+
+fn man(command: Option<&str>) -> Result<Vec<u8>> {
+    let mut locker = Args::command();
+    locker.build();
+    let about = match command {
+        None => locker,
+        Some(name) => {
+            let found = locker.find_subcommand(name).cloned();
+            found.ok_or_else(|| exit::Misuse(format!("there is no command {name:?}: see locker --help")))?
+        }
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(about).render(&mut page)?;
+    Ok(page)
 }
 
 fn print(bytes: &[u8]) -> Result<()> {

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use locker_host::{Cache, Error, Locker, Memory, Quorum, Redis};
 
 use crate::exit::Misconfigured;
-use crate::report;
+use crate::report::Report;
 
-pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path>) -> Result<Locker> {
+pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path>, report: Report) -> Result<Locker> {
     match cache {
         None => {
-            report::words(
+            report.words(
                 "note: locks in memory end with this process; share them with --cache redis://HOST or LOCKER_CACHE",
             );
             Ok(Locker::new(Memory::default())?)

@@ -1,7 +1,8 @@
 //! What is told: words on standard error for people, tokens and JSON on standard output for programs.
 
-use std::io::Write;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use locker_host::{Error, ErrorKind, Extended, Holder, Lease, Unlock};
@@ -10,29 +11,42 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
     json: bool,
-}
-
-/// Says something to whoever watches.
-pub(crate) fn words(words: &str) {
-    // Nobody watches if this fails.
-    _ = writeln!(std::io::stderr(), "locker: {words}");
+    quiet: bool,
 }
 
 impl Report {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Says something to whoever wants to know.
+    pub(crate) fn words(self, words: &str) {
+        if !self.quiet {
+            self.warn(words);
+        }
+    }
+
+    /// Says something that must be said.
+    pub(crate) fn warn(self, words: &str) {
+        // Nobody watches if this fails.
+        _ = writeln!(std::io::stderr(), "locker: {words}");
+    }
+
+    /// Whether somebody watches a terminal, and wants to.
+    pub(crate) fn is_watched(self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
     }
 
     pub(crate) fn granted(self, name: &str, lease: &Lease) -> Result<()> {
         if self.json {
             return self.object("granted", name, lease_fields(lease));
         }
-        words(&format!("{} is ours for {}, with fence {}", quoted(name), time(lease.ttl), lease.fence));
+        self.words(&format!("{} is ours for {}, with fence {}", quoted(name), time(lease.ttl), lease.fence));
         line(lease.token.as_str())
     }
 
     pub(crate) fn held(self, name: &str, holder: &Holder) -> Result<()> {
-        words(&format!("{} is held {}", quoted(name), describe(holder)));
+        self.words(&format!("{} is held {}", quoted(name), describe(holder)));
         if self.json { self.object("held", name, holder_fields(holder)) } else { Ok(()) }
     }
 
@@ -64,11 +78,46 @@ impl Report {
         }
     }
 
+    /// Like `status`, and when.
+    pub(crate) fn change(self, name: &str, holder: Option<&Holder>) -> Result<()> {
+        let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        match (holder, self.json) {
+            (holder, true) => {
+                let mut fields = holder.map_or_else(|| json!({}), holder_fields);
+                fields["time"] = now.into();
+                self.object(if holder.is_some() { "held" } else { "free" }, name, fields)
+            }
+            (Some(holder), false) => line(&format!("{now} held {}", describe(holder))),
+            (None, false) => line(&format!("{now} free")),
+        }
+    }
+
+    pub(crate) fn list(self, locks: &BTreeMap<String, Holder>) -> Result<()> {
+        if self.json {
+            let object = |(name, holder)| {
+                let mut fields = holder_fields(holder);
+                fields["name"] = Value::from(String::as_str(name));
+                fields
+            };
+            return line(&Value::from_iter(locks.iter().map(object)).to_string());
+        }
+        let head = ["NAME", "OWNER", "FENCE", "LEFT"].map(str::to_owned);
+        let row = |(name, holder): (&String, &Holder)| {
+            let owner = holder.owner.as_deref().map_or_else(|| "-".to_owned(), quoted);
+            let fence = if holder.fence == 0 { "-".to_owned() } else { holder.fence.to_string() };
+            [quoted(name), owner, fence, holder.ttl.map_or_else(|| "for ever".to_owned(), time)]
+        };
+        let rows: Vec<_> = std::iter::once(head).chain(locks.iter().map(row)).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let (name, owner, fence) = (width(0), width(1), width(2));
+        rows.iter().try_for_each(|[a, b, c, d]| line(&format!("{a:name$}  {b:owner$}  {c:fence$}  {d}")))
+    }
+
     pub(crate) fn error(self, error: &anyhow::Error) {
         let ours = error.downcast_ref::<Error>();
         // Ours already say what lies beneath them.
         let message = ours.map_or_else(|| format!("{error:#}"), ToString::to_string);
-        words(&message);
+        self.warn(&message);
         if self.json {
             let kind = match ours.map(Error::kind) {
                 Some(ErrorKind::Unavailable) => "unavailable",
@@ -82,7 +131,7 @@ impl Report {
     }
 
     fn outcome(self, outcome: &str, name: &str, sentence: &str) -> Result<()> {
-        words(&format!("{} {sentence}", quoted(name)));
+        self.words(&format!("{} {sentence}", quoted(name)));
         if self.json { self.object(outcome, name, json!({})) } else { Ok(()) }
     }
 
@@ -112,7 +161,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn describe(holder: &Holder) -> String {
+pub(crate) fn describe(holder: &Holder) -> String {
     let owner = holder.owner.as_ref().map_or_else(|| "by another".to_owned(), |owner| format!("by {}", quoted(owner)));
     let until = holder
         .ttl
@@ -128,6 +177,6 @@ fn time(duration: Duration) -> String {
 }
 
 /// Names and labels come from strangers: quoted, so that they cannot pass for words of ours.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }
