@@ -1,11 +1,14 @@
 //! The command line: what it prints, and how it exits.
 
 use std::process::Stdio;
+use std::time::Duration;
 
+use locker_host::LockOptions;
+use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
 
-use crate::harness::{Command, RedisServer};
+use crate::harness::{Command, LONG, Ran, RedisServer, granted, send, until};
 
 #[tokio::test]
 async fn lock_prints_the_token_and_nothing_else() {
@@ -97,6 +100,59 @@ async fn json_says_the_same_for_programs() {
     assert_eq!(run(&["status", "job"]).await, json!({ "outcome": "free", "name": "job" }));
     let error = run(&["lock", ""]).await;
     assert_eq!((&error["outcome"], &error["kind"]), (&json!("error"), &json!("invalid")));
+}
+
+#[tokio::test]
+async fn list_shows_what_is_held_by_whom() {
+    let server = RedisServer::start().await;
+    assert_eq!(Command::on(&server, &["list"]).run().await.line(), "NAME  OWNER  FENCE  LEFT");
+    Command::on(&server, &["lock", "b", "--owner", "me", "--ttl", "1h"]).run().await;
+    let fence = Command::on(&server, &["--json", "lock", "a job"]).run().await.json()["fence"].clone();
+    let list = Command::on(&server, &["list"]).run().await;
+    let lines: Vec<_> = list.stdout.lines().collect();
+    assert!(lines[1].starts_with(&format!(r#""a job"  -      {fence}  2"#)), "{list:?}");
+    assert!(lines[2].starts_with(r#""b"      "me"   "#) && lines[2].contains("  59m"), "{list:?}");
+    let json = Command::on(&server, &["--json", "list"]).run().await.json();
+    assert_eq!((&json[0]["name"], &json[0]["fence"], &json[1]["owner"]), (&json!("a job"), &fence, &json!("me")));
+}
+
+#[tokio::test]
+async fn status_follows_a_lock_until_it_is_interrupted() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    let watching = Command::on(&server, &["--json", "status", "--watch", "job"]).spawn();
+    let asked = async || server.run::<String>(&["INFO", "commandstats"]).await.matches("cmdstat_evalsha").count() > 0;
+    until(asked).await;
+    for owner in ["a", "b"] {
+        let lease = granted(locker.lock("job", LockOptions::from(LONG).owner(owner)).await);
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        locker.unlock("job", lease.token).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    send(&watching, Signal::SIGINT);
+    let ran = Ran::of(watching).await;
+    let told = ran.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let told: Vec<_> = told.map(|told| told["owner"].as_str().unwrap_or("free").to_owned()).collect();
+    assert_eq!((told.join(" ").as_str(), ran.code), ("free a b free", Some(130)));
+}
+
+#[tokio::test]
+async fn quiet_says_only_what_went_wrong() {
+    let server = RedisServer::start().await;
+    assert_eq!(Command::on(&server, &["-q", "lock", "job"]).run().await.stderr, "");
+    assert_eq!(Command::on(&server, &["-q", "lock", "job"]).run().await.stderr, "");
+    assert_ne!(Command::on(&server, &["-q", "lock", ""]).run().await.stderr, "");
+}
+
+#[tokio::test]
+async fn shells_and_man_can_be_taught() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = Command::new(&["completions", shell]).run().await;
+        assert!(ran.code == Some(0) && ran.stdout.contains("on-lost"), "{ran:?}");
+    }
+    assert!(Command::new(&["man"]).run().await.stdout.contains(".TH locker 1"));
+    assert!(Command::new(&["man", "exec"]).run().await.stdout.contains(".TH locker-exec 1"));
+    assert_eq!(Command::new(&["man", "steal"]).run().await.code, Some(64));
 }
 
 #[rstest]

@@ -18,6 +18,8 @@
 //! # }
 //! ```
 //!
+//! To hold a lock for as long as some work takes, [`Locker::with`] runs the work, and [`Locker::hold`] gives a guard.
+//!
 //! A lease is a promise with an end: when its time is up, the store gives the lock to whoever asks next, whether the
 //! first holder has noticed or not. Do not work past [`Lease::deadline`], and send [`Lease::fence`] along with every
 //! write, so that what the lock protects can refuse a holder that came too late.
@@ -28,7 +30,9 @@
 //!
 //! Data flows one way: caller, [`Locker`], component, [`Cache`].
 //!
-//! - `locker`: [`Locker`], what callers use; `lease`: what it answers; `error`: what it answers when it cannot.
+//! - `locker`: [`Locker`], what callers use; `options`: how they use it; `lease`: what it answers; `error`: what it
+//!   answers when it cannot.
+//! - `guard`: holding a lock while work is done; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
 //! - `sandbox`: runs the component within limits, in instances that are kept warm; `bindings` are its WIT in Rust.
 //! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
 //!   if nobody learns of it; `queue`: who is next to be woken.

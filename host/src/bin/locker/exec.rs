@@ -36,8 +36,8 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
         Acquired::Interrupted(signal) => return Ok(Exit::Signal(signal)),
     };
     let started = Instant::now();
-    let mut run = Run { guard: &guard, command: &exec.command, on_lost: exec.on_lost, times, report };
-    match run.to_its_end(&mut signals).await? {
+    let run = Run { guard: &guard, command: &exec.command, on_lost: exec.on_lost, times, report };
+    match run.supervise(&mut signals).await? {
         Ended::Lost => {
             // Others need not wait for what is left of it. If this fails, it frees itself soon.
             _ = timeout(Duration::from_secs(1), guard.release()).await;
@@ -122,7 +122,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn to_its_end(&mut self, signals: &mut Signals) -> Result<Ended> {
+    async fn supervise(&self, signals: &mut Signals) -> Result<Ended> {
         let Self { guard, command, times, .. } = *self;
         // Before there are more threads or a command, and told at once what it has to know.
         let mut guardian = match self.on_lost {
