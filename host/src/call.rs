@@ -1,5 +1,6 @@
 //! One call into the component, and what the component may reach from there: the cache and random bytes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
 use crate::give_back::give_back;
 use crate::queue::{Queues, Turn};
+use crate::scope::{Scoped, Waiting};
 use crate::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Set, Stored};
 
 /// What all calls of a locker share.
@@ -21,14 +23,52 @@ pub(crate) struct Shared {
     pub(crate) max_ttl: Duration,
     /// Set when the locker is closed.
     pub(crate) closed: CancellationToken,
+    /// What this is allowed, if not everything.
+    pub(crate) scoped: Option<Arc<Scoped>>,
     /// What goes on in the background: renewing what is held, giving back what is not.
     pub(crate) tasks: TaskTracker,
+}
+
+impl Shared {
+    pub(crate) fn new(cache: Arc<dyn Cache>, max_ttl: Duration) -> Self {
+        Self {
+            cache,
+            queues: Queues::default(),
+            max_ttl,
+            closed: CancellationToken::new(),
+            scoped: None,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The same, within a scope. Who waits for a lock waits in the same line as everybody else.
+    pub(crate) fn scoped(&self, scoped: Arc<Scoped>) -> Self {
+        Self {
+            cache: scoped.clone(),
+            queues: self.queues.clone(),
+            max_ttl: self.max_ttl,
+            closed: self.closed.child_token(),
+            scoped: Some(scoped),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// What those who wait for a lock line up under, in this scope or another.
+    pub(crate) fn line<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        self.scoped.as_ref().map_or(Cow::Borrowed(name), |scoped| scoped.scope().qualified(name).into())
+    }
+
+    /// Counts a call that waits, where they are counted.
+    pub(crate) fn waiting(&self) -> Result<Option<Waiting>, CacheError> {
+        self.scoped.as_ref().map(|scoped| scoped.wait()).transpose()
+    }
 }
 
 /// The state of one call. Dropping it gives back what the call took and nobody came to own.
 pub(crate) struct Call {
     shared: Arc<Shared>,
-    operation: &'static str,
+    /// What our own component was asked for. None in a plugin that was linked to the cache itself.
+    operation: Option<&'static str>,
     turn: Option<Turn>,
     unowned: Option<Unowned>,
     asked: Option<Instant>,
@@ -48,16 +88,21 @@ const USUAL_TTL: Duration = Duration::from_secs(60);
 
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, operation: "", turn: None, unowned: None, asked: None, failure: None }
+        Self { shared, operation: None, turn: None, unowned: None, asked: None, failure: None }
+    }
+
+    /// The state of another caller.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.shared.clone())
     }
 
     pub(crate) fn begin(&mut self, operation: &'static str, turn: Option<Turn>) {
-        self.operation = operation;
+        self.operation = Some(operation);
         self.turn = turn;
     }
 
     pub(crate) fn operation(&self) -> &'static str {
-        self.operation
+        self.operation.unwrap_or("none")
     }
 
     /// Ends the call; `granted` says that the caller has learnt of what was stored and owns it from here on.
@@ -101,6 +146,10 @@ impl Call {
         let cache = self.shared.cache.clone();
         let asked = Instant::now();
         let gone = asked.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(asked + USUAL_TTL);
+        if self.operation.is_none() {
+            // What a plugin stores is its own affair, and its scope knows of it.
+            return cache.set_if_absent(&key, &value, ttl).await;
+        }
         let Unowned { key, value, .. } = self.unowned.insert(Unowned { key, value, gone });
         self.asked = Some(asked);
         let answer = cache.set_if_absent(key, value, ttl).await;
@@ -114,14 +163,21 @@ impl Call {
     }
 
     async fn wait(&mut self, key: &str, patience: Duration) -> Result<Duration, CacheError> {
+        let plugins = self.operation.is_none();
+        let _waiting = if plugins { self.shared.waiting()? } else { None };
         let started = Instant::now();
         let left = || patience.saturating_sub(started.elapsed());
-        if !self.turn.as_ref().is_some_and(|turn| turn.is_for(key)) {
+        let line = self.shared.line(key);
+        if !self.turn.as_ref().is_some_and(|turn| turn.is_for(&line)) {
             self.turn = None;
-            self.turn = timeout(patience, self.shared.queues.turn(key)).await.ok();
+            self.turn = timeout(patience, self.shared.queues.turn(&line)).await.ok();
         }
         if !left().is_zero() {
             self.shared.cache.wait_until_absent(key, left()).await?;
+        }
+        if plugins {
+            // Nobody knows whether it will ever come back to take the lock.
+            self.turn = None;
         }
         Ok(left())
     }

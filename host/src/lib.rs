@@ -53,11 +53,13 @@ mod list;
 mod locker;
 mod memory;
 mod options;
+mod plugin;
 mod queue;
 mod quorum;
 mod redis;
 mod renewal;
 mod sandbox;
+mod scope;
 
 pub use cache::{Cache, CacheError, Delete, Entry, Extend, Set, Stored};
 pub use error::{Error, ErrorKind};
@@ -66,8 +68,10 @@ pub use lease::{Extended, Holder, Lease, Lock, Token, Unlock};
 pub use locker::Locker;
 pub use memory::Memory;
 pub use options::{Limits, LockOptions};
+pub use plugin::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
 pub use quorum::Quorum;
 pub use redis::Redis;
+pub use scope::{Operation, Scope};
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.
 ///

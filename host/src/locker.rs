@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bindings::exports::locker::locker::locker as wit;
-use crate::call::{Shared, whole_millis};
+use crate::call::{Call, Shared, whole_millis};
 use crate::error::{Error, ErrorKind};
 use crate::give_back::give_back;
-use crate::queue::{Queues, Turn};
+use crate::queue::Turn;
 use crate::sandbox::{Instance, Sandbox};
+use crate::scope::Scoped;
 use crate::{Cache, Extended, Holder, Lease, Limits, Lock, LockOptions, Token, Unlock, events};
 
 /// Takes, releases and extends locks.
@@ -56,13 +56,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind::Fault`] if the component cannot be loaded.
     pub fn with_limits(cache: impl Cache, limits: Limits) -> Result<Self, Error> {
-        let shared = Arc::new(Shared {
-            cache: Arc::new(cache),
-            queues: Queues::default(),
-            max_ttl: limits.max_ttl,
-            closed: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-        });
+        let shared = Arc::new(Shared::new(Arc::new(cache), limits.max_ttl));
         let sandbox = Sandbox::new(shared.clone())?;
         Ok(Self(Arc::new(Inner { sandbox, shared, deadline: limits.deadline })))
     }
@@ -83,6 +77,8 @@ impl Locker {
 
     async fn try_lock(&self, name: &str, options: LockOptions) -> Result<Lock, Error> {
         let LockOptions { ttl, wait, owner, .. } = options;
+        let waiting = if wait.is_zero() { Ok(None) } else { self.0.shared.waiting() };
+        let _waiting = waiting.map_err(|refused| Error::from(refused).about(name))?;
         let (turn, wait) = self.line_up(name, wait).await;
         let options = wit::Options { ttl_ms: ttl.map(whole_millis), wait_ms: Some(whole_millis(wait)), owner };
         let mut call = self.call("lock", name, turn).await?;
@@ -195,10 +191,10 @@ impl Locker {
         if wait.is_zero() {
             return (None, wait);
         }
-        let started = Instant::now();
+        let (started, line) = (Instant::now(), self.0.shared.line(name));
         let turn = tokio::select! {
             () = self.0.shared.closed.cancelled() => None,
-            turn = timeout(wait, self.0.shared.queues.turn(name)) => turn.ok(),
+            turn = timeout(wait, self.0.shared.queues.turn(&line)) => turn.ok(),
         };
         (turn, wait.saturating_sub(started.elapsed()))
     }
@@ -254,13 +250,25 @@ impl Locker {
         })
     }
 
+    /// The same locker within a scope.
+    pub(crate) fn scoped(&self, scoped: Arc<Scoped>) -> (Self, Call) {
+        let Inner { sandbox, shared, deadline } = &*self.0;
+        let shared = Arc::new(shared.scoped(scoped));
+        let locker = Self(Arc::new(Inner {
+            sandbox: sandbox.apart(shared.clone()),
+            shared: shared.clone(),
+            deadline: *deadline,
+        }));
+        (locker, Call::new(shared))
+    }
+
+    pub(crate) fn cache(&self) -> Arc<dyn Cache> {
+        self.0.shared.cache.clone()
+    }
+
     /// Resolves when the locker is closed.
     pub(crate) async fn closed(&self) {
         self.0.shared.closed.cancelled().await;
-    }
-
-    pub(crate) fn cache(&self) -> &dyn Cache {
-        &*self.0.shared.cache
     }
 
     /// What goes on in the background until the locker is closed.

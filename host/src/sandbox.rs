@@ -20,7 +20,6 @@ const SLICE: u64 = 1_000_000;
 const WARM: usize = 64;
 
 pub(crate) struct Sandbox {
-    engine: Engine,
     component: ComponentPre<State>,
     warm: Mutex<Vec<Instance>>,
     shared: Arc<Shared>,
@@ -50,7 +49,12 @@ impl Sandbox {
         Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;
         let component = Component::from_binary(&engine, crate::COMPONENT)?;
         let component = ComponentPre::new(linker.instantiate_pre(&component)?)?;
-        Ok(Self { engine, component, warm: Mutex::default(), shared })
+        Ok(Self { component, warm: Mutex::default(), shared })
+    }
+
+    /// The same component in instances of their own, for those who share something else.
+    pub(crate) fn apart(&self, shared: Arc<Shared>) -> Self {
+        Self { component: self.component.clone(), warm: Mutex::default(), shared }
     }
 
     /// A warm instance, or a new one.
@@ -74,7 +78,7 @@ impl Sandbox {
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
         let limits = StoreLimitsBuilder::new().memory_size(MEMORY).trap_on_grow_failure(true).build();
-        let mut store = Store::new(&self.engine, State { call: Call::new(self.shared.clone()), limits });
+        let mut store = Store::new(self.component.engine(), State { call: Call::new(self.shared.clone()), limits });
         store.limiter(|state| &mut state.limits);
         store.set_fuel(FUEL)?;
         store.fuel_async_yield_interval(Some(SLICE))?;

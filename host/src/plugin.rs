@@ -1,0 +1,293 @@
+//! Locks for the plugins of a wasmtime-based host.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use wasmtime::component::{HasData, Linker};
+
+use crate::bindings::locker::locker::cache as cache_wit;
+use crate::bindings::wasi::random::random;
+use crate::bindings::{blocking, plugin};
+use crate::call::{Call, whole_millis};
+use crate::scope::{Scope, Scoped};
+use crate::{Cache, Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker, Unlock};
+
+/// What a plugin may do with locks, for the data of its store. Clones are for more instances of the same plugin: its scope
+/// counts them as one.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use locker_host::{Locker, Memory, Plugin, Scope, add_to_linker};
+/// use wasmtime::component::{Component, Linker};
+/// use wasmtime::{Engine, Store};
+///
+/// let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?
+/// let engine = Engine::default();
+/// let mut linker = Linker::<Plugin>::new(&engine);
+/// add_to_linker(&mut linker, |plugin| plugin)?;
+///
+/// let component = Component::new(&engine, "(component)")?; // one that imports locker:locker/locker
+/// let mut store = Store::new(&engine, locker.plugin(Scope::new("reports")?));
+/// linker.instantiate_async(&mut store, &component).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Plugin {
+    locker: Locker,
+    scoped: Arc<Scoped>,
+    call: Call,
+}
+
+impl Locker {
+    /// What a plugin may do with the locks of this locker.
+    #[must_use]
+    pub fn plugin(&self, scope: Scope) -> Plugin {
+        let scoped = Arc::new(Scoped::new(self.cache(), scope));
+        let (locker, call) = self.scoped(scoped.clone());
+        Plugin { locker, scoped, call }
+    }
+}
+
+impl Plugin {
+    /// The plugin's own locker: its names are those of the scope.
+    #[must_use]
+    pub fn locker(&self) -> &Locker {
+        &self.locker
+    }
+
+    /// Releases all locks that were taken within the scope, through this or any of its clones: for when the plugin has ended,
+    /// has trapped or was dropped. Returns how many there were. What cannot be released now expires.
+    pub async fn release_all(&self) -> usize {
+        let mut released = 0;
+        for (name, value) in self.scoped.held() {
+            let deleted = self.scoped.delete_if_equal(&name, &value).await;
+            released += usize::from(matches!(deleted, Ok(crate::Delete::Deleted)));
+        }
+        released
+    }
+}
+
+impl Clone for Plugin {
+    fn clone(&self) -> Self {
+        Self { locker: self.locker.clone(), scoped: self.scoped.clone(), call: self.call.another() }
+    }
+}
+
+impl HasData for Plugin {
+    type Data<'a> = &'a mut Self;
+}
+
+/// Lets plugins import `locker:locker/locker`, in stores that are used asynchronously. `plugin` finds theirs in the data of
+/// the store.
+///
+/// A call that waits for a lock holds its store, and nothing else.
+///
+/// # Errors
+/// If something of that name is in the linker.
+pub fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    plugin: fn(&mut T) -> &mut Plugin,
+) -> wasmtime::Result<()> {
+    plugin::locker::locker::locker::add_to_linker::<T, Plugin>(linker, plugin)
+}
+
+/// Lets plugins import `locker:locker/locker`, in stores that are used synchronously. A call holds its thread until it is
+/// answered; the work is done on a thread of its own, so this may be called from anywhere.
+///
+/// # Errors
+/// If something of that name is in the linker.
+pub fn add_to_linker_sync<T: 'static>(
+    linker: &mut Linker<T>,
+    plugin: fn(&mut T) -> &mut Plugin,
+) -> wasmtime::Result<()> {
+    blocking::locker::locker::locker::add_to_linker::<T, Plugin>(linker, plugin)
+}
+
+/// Lets components import `locker:locker/cache` and `wasi:random/random`, in stores that are used asynchronously: for plugins
+/// that were composed with [`COMPONENT`](crate::COMPONENT), as by `wac plug`.
+///
+/// Whoever imports the cache itself sees the tokens of the others in its namespace: it must trust them, and they it.
+///
+/// # Errors
+/// If something of these names is in the linker.
+pub fn add_cache_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    plugin: fn(&mut T) -> &mut Plugin,
+) -> wasmtime::Result<()> {
+    cache_wit::add_to_linker::<T, Plugin>(linker, plugin)?;
+    random::add_to_linker::<T, Plugin>(linker, plugin)
+}
+
+impl cache_wit::Host for Plugin {
+    async fn set_if_absent(
+        &mut self,
+        key: String,
+        value: String,
+        ttl_ms: Option<u64>,
+    ) -> Result<cache_wit::SetOutcome, cache_wit::Error> {
+        self.call.set_if_absent(key, value, ttl_ms).await
+    }
+
+    async fn extend_if_equal(
+        &mut self,
+        key: String,
+        value: String,
+        ttl_ms: u64,
+    ) -> Result<cache_wit::ExtendOutcome, cache_wit::Error> {
+        self.call.extend_if_equal(key, value, ttl_ms).await
+    }
+
+    async fn delete_if_equal(
+        &mut self,
+        key: String,
+        value: String,
+    ) -> Result<cache_wit::DeleteOutcome, cache_wit::Error> {
+        self.call.delete_if_equal(key, value).await
+    }
+
+    async fn get(&mut self, key: String) -> Result<Option<cache_wit::Entry>, cache_wit::Error> {
+        self.call.get(key).await
+    }
+
+    async fn wait_until_absent(&mut self, key: String, timeout_ms: u64) -> Result<u64, cache_wit::Error> {
+        self.call.wait_until_absent(key, timeout_ms).await
+    }
+}
+
+impl random::Host for Plugin {
+    fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        self.call.get_random_bytes(len)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        self.call.get_random_u64()
+    }
+}
+
+/// The interface `locker` on top of a [`Locker`], with the types of one set of bindings or the other.
+macro_rules! locker_interface {
+    ($wit:path, $call:ident $(, $async:ident)?) => {
+        use $wit as wit;
+
+        impl wit::Host for Plugin {
+            $($async)? fn lock(&mut self, name: String, options: wit::Options) -> Result<wit::LockOutcome, wit::Error> {
+                let (locker, options) = (self.locker.clone(), lock_options(options.ttl_ms, options.wait_ms, options.owner));
+                let locked = $call!(async move { locker.lock(&name, options).await });
+                Ok(match locked? {
+                    Lock::Granted(lease) => wit::LockOutcome::Granted(lease.into()),
+                    Lock::Held(holder) => wit::LockOutcome::Held(holder.into()),
+                })
+            }
+
+            $($async)? fn unlock(&mut self, name: String, token: String) -> Result<wit::UnlockOutcome, wit::Error> {
+                let locker = self.locker.clone();
+                let unlocked = $call!(async move { locker.unlock(&name, token).await });
+                Ok(match unlocked? {
+                    Unlock::Released => wit::UnlockOutcome::Released,
+                    Unlock::Absent => wit::UnlockOutcome::Absent,
+                    Unlock::HeldByOther => wit::UnlockOutcome::HeldByOther,
+                })
+            }
+
+            $($async)? fn extend(
+                &mut self,
+                name: String,
+                token: String,
+                ttl_ms: u64,
+            ) -> Result<wit::ExtendOutcome, wit::Error> {
+                let (locker, ttl) = (self.locker.clone(), Duration::from_millis(ttl_ms));
+                let extended = $call!(async move { locker.extend(&name, token, ttl).await });
+                Ok(match extended? {
+                    Extended::Extended(lease) => wit::ExtendOutcome::Extended(lease.into()),
+                    Extended::Absent => wit::ExtendOutcome::Absent,
+                    Extended::HeldByOther => wit::ExtendOutcome::HeldByOther,
+                })
+            }
+
+            $($async)? fn inspect(&mut self, name: String) -> Result<Option<wit::Holder>, wit::Error> {
+                let locker = self.locker.clone();
+                let holder = $call!(async move { locker.inspect(&name).await });
+                Ok(holder?.map(Into::into))
+            }
+        }
+
+        impl From<Lease> for wit::Lease {
+            fn from(lease: Lease) -> Self {
+                let left = lease.deadline.saturating_duration_since(Instant::now()).min(lease.ttl);
+                let ttl_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                Self { token: lease.token.as_str().to_owned(), fence: lease.fence, ttl_ms }
+            }
+        }
+
+        impl From<crate::Holder> for wit::Holder {
+            fn from(holder: crate::Holder) -> Self {
+                Self { owner: holder.owner, fence: holder.fence, ttl_ms: holder.ttl.map(whole_millis) }
+            }
+        }
+
+        impl From<Error> for wit::Error {
+            fn from(error: Error) -> Self {
+                let message = error.message().to_owned();
+                match error.kind() {
+                    ErrorKind::Denied => Self::Denied(message),
+                    ErrorKind::Invalid => Self::Invalid(message),
+                    ErrorKind::Unavailable | ErrorKind::Fault => Self::Unavailable(message),
+                }
+            }
+        }
+    };
+}
+
+macro_rules! awaited {
+    ($call:expr) => {
+        $call.await
+    };
+}
+
+macro_rules! waited_for {
+    ($call:expr) => {
+        wait_for($call)
+    };
+}
+
+mod for_async_stores {
+    use super::*;
+    locker_interface!(crate::bindings::plugin::locker::locker::locker, awaited, async);
+}
+
+mod for_sync_stores {
+    use super::*;
+    locker_interface!(crate::bindings::blocking::locker::locker::locker, waited_for);
+}
+
+fn lock_options(ttl_ms: Option<u64>, wait_ms: Option<u64>, owner: Option<String>) -> LockOptions {
+    let mut options = LockOptions::default().wait(Duration::from_millis(wait_ms.unwrap_or_default()));
+    options.ttl = ttl_ms.map(Duration::from_millis);
+    options.owner = owner;
+    options
+}
+
+/// Waits for an answer without being part of any runtime. The caller may be on a runtime's thread, which could not drive it.
+fn wait_for<T: Send + 'static>(call: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
+    let (sender, receiver) = sync_channel(1);
+    let runtime = background().map_err(|why| Error::new(ErrorKind::Fault, format!("cannot start a thread: {why}")))?;
+    runtime.spawn(async move {
+        // Nobody waits for the answer if this fails.
+        _ = sender.send(call.await);
+    });
+    receiver.recv().unwrap_or_else(|_| Err(Error::new(ErrorKind::Fault, "the call came to no end")))
+}
+
+/// The runtime of a thread that does what callers without one ask for.
+fn background() -> std::io::Result<Handle> {
+    static RUNTIME: std::sync::Mutex<Option<Runtime>> = std::sync::Mutex::new(None);
+    let mut runtime = RUNTIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(runtime) = &*runtime {
+        return Ok(runtime.handle().clone());
+    }
+    let started = Builder::new_multi_thread().worker_threads(1).thread_name("locker").enable_all().build()?;
+    Ok(runtime.insert(started).handle().clone())
+}
