@@ -25,6 +25,7 @@ mod hold;
 mod keys;
 mod list;
 mod outage;
+mod plugins;
 mod quorum;
 mod refusals;
 mod release;

@@ -3,6 +3,7 @@
 mod cluster;
 mod command;
 mod flaky;
+mod plugin;
 mod proxy;
 mod redis_server;
 mod sentinels;
@@ -12,6 +13,7 @@ mod tls;
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran, send};
 pub(crate) use flaky::Flaky;
+pub(crate) use plugin::{By, Embedded, run_sync};
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use redis_server::RedisServer;
 pub(crate) use sentinels::Sentinels;
