@@ -1,4 +1,5 @@
-//! Builds the component from the guest crate, so that the host carries exactly the lock logic of this source tree.
+//! Builds the component from the guest crate, so that the host carries exactly the lock logic of this source tree. A package
+//! of the host has no guest beside it, and carries the component.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,13 @@ fn main() -> ExitCode {
 fn build() -> Result<(), String> {
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {name}"));
     let (host, out) = (variable("CARGO_MANIFEST_DIR")?, variable("OUT_DIR")?);
+    println!("cargo::rustc-check-cfg=cfg(packaged)");
     let root = host.parent().ok_or("the host crate has no folder above it")?;
+    if !root.join("guest").exists() {
+        println!("cargo::rustc-cfg=packaged");
+        println!("cargo::rerun-if-changed=component.wasm");
+        return copy(&host.join("component.wasm"), &out);
+    }
     for input in ["guest", "wit", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
@@ -50,8 +57,11 @@ fn build() -> Result<(), String> {
             String::from_utf8_lossy(&built.stderr).replace('\n', " ")
         ));
     }
-    let component = target_dir.join(TARGET).join("component").join("locker_guest.wasm");
-    std::fs::copy(&component, out.join("locker.wasm"))
+    copy(&target_dir.join(TARGET).join("component").join("locker_guest.wasm"), &out)
+}
+
+fn copy(component: &Path, out: &Path) -> Result<(), String> {
+    std::fs::copy(component, out.join("locker.wasm"))
         .map_err(|error| format!("cannot copy {}: {error}", component.display()))?;
     Ok(())
 }

@@ -14,6 +14,7 @@ mod cluster;
 mod component;
 mod contention;
 mod events;
+mod examples;
 mod exec;
 mod exec_lost;
 mod expiry;

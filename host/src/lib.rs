@@ -26,6 +26,51 @@
 //!
 //! All of this needs a Tokio runtime with time enabled, and for Redis also I/O.
 //!
+//! # Three ways in
+//!
+//! - From Rust: [`Locker`]. Take this whenever the program that needs the lock is your own.
+//! - For plugins that import `locker:locker/locker`: [`add_to_linker`], or [`add_to_linker_sync`]. The lock logic runs in a
+//!   sandbox of its own beside the plugin, which learns nothing of the cache. Take this for plugins that you do not trust,
+//!   and if in doubt.
+//! - For plugins that were composed with [`COMPONENT`]: [`add_cache_to_linker`]. Each brings the lock logic along, so the
+//!   embedder need not know of locks at all; but whoever imports the cache sees the tokens of its namespace.
+//!
+//! In both of the latter, [`Locker::plugin`] gives each plugin a [`Scope`], which is enforced on the cache.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use locker_host::{Locker, Memory, Plugin, Scope, add_to_linker};
+//! use wasmtime::{Engine, Store, component::{Component, Linker}};
+//!
+//! struct State { locks: Plugin }
+//!
+//! let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?
+//! let engine = Engine::default();
+//! let mut linker = Linker::new(&engine);
+//! add_to_linker(&mut linker, |state: &mut State| &mut state.locks)?;
+//!
+//! let plugin = Component::new(&engine, "(component)")?; // Component::from_file(&engine, "plugin.wasm")?
+//! let locks = locker.plugin(Scope::new("reports")?.max_held(10));
+//! let mut store = Store::new(&engine, State { locks: locks.clone() });
+//! linker.instantiate_async(&mut store, &plugin).await?;
+//! // ... and when the plugin has ended, however it did:
+//! drop(store);
+//! locks.release_all().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The WIT package follows semantic versioning. A plugin that was built against 0.1.0 runs on every host that offers a
+//! later 0.1; what breaks a plugin comes as 0.2, and a host then offers both for a while.
+//!
+//! # Features
+//!
+//! Both are on by default; a host of plugins that keeps its locks in memory, or in a cache of its own, needs neither.
+//!
+//! - `redis`: the store in Redis.
+//! - `cli`: the command `locker`, and what only it needs.
+//!
 //! # Layout
 //!
 //! Data flows one way: caller, [`Locker`], component, [`Cache`].
@@ -36,6 +81,7 @@
 //! - `sandbox`: runs the component within limits, in instances that are kept warm; `bindings` are its WIT in Rust.
 //! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
 //!   if nobody learns of it; `queue`: who is next to be woken.
+//! - `plugin`: locks for an embedder's plugins; `scope`: what each of them may do.
 //! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` out of several. They know nothing
 //!   of locks.
 
@@ -56,6 +102,7 @@ mod options;
 mod plugin;
 mod queue;
 mod quorum;
+#[cfg(feature = "redis")]
 mod redis;
 mod renewal;
 mod sandbox;
@@ -70,6 +117,7 @@ pub use memory::Memory;
 pub use options::{Limits, LockOptions};
 pub use plugin::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
 pub use quorum::Quorum;
+#[cfg(feature = "redis")]
 pub use redis::Redis;
 pub use scope::{Operation, Scope};
 
@@ -86,13 +134,13 @@ pub const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/locker.wa
 /// assert!(locker_host::WIT.contains("interface locker {"));
 /// ```
 pub const WIT: &str = concat!(
-    include_str!("../../wit/world.wit"),
+    include_str!("../wit/world.wit"),
     "\n",
-    include_str!("../../wit/locker.wit"),
+    include_str!("../wit/locker.wit"),
     "\n",
-    include_str!("../../wit/cache.wit"),
+    include_str!("../wit/cache.wit"),
 );
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "redis", not(packaged)))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

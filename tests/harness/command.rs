@@ -24,7 +24,16 @@ pub(crate) struct Ran {
 impl Command {
     /// `locker` with these arguments, on memory.
     pub(crate) fn new(arguments: &[&str]) -> Self {
-        let mut command = tokio::process::Command::new(program());
+        Self::of(programs().join("locker"), arguments)
+    }
+
+    /// An example of the library's, with these arguments.
+    pub(crate) fn example(name: &str, arguments: &[&str]) -> Self {
+        Self::of(programs().join("examples").join(name), arguments)
+    }
+
+    fn of(program: PathBuf, arguments: &[&str]) -> Self {
+        let mut command = tokio::process::Command::new(program);
         command.args(arguments).env("LOCKER_CACHE", "memory").env_remove("LOCKER_TOKEN");
         command.stdin(Stdio::null()).kill_on_drop(true);
         Self(command)
@@ -88,15 +97,15 @@ impl Ran {
     }
 }
 
-/// The program, built once with the profile of the tests.
-fn program() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
+/// The folder of the programs, built once with the profile of the tests.
+fn programs() -> &'static PathBuf {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
         // Tests run in TARGET/PROFILE/deps; `cargo test` does not build programs of other packages.
         let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let profile = if folder.ends_with("release") { "release" } else { "dev" };
         let mut cargo = std::process::Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+        cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
         // What cargo tells a test of its package would make it build again what is built.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
@@ -105,6 +114,6 @@ fn program() -> &'static PathBuf {
             }
         }
         assert!(cargo.status().unwrap().success(), "locker does not build");
-        folder.join("locker")
+        folder
     })
 }
