@@ -50,7 +50,7 @@
 //! let mut linker = Linker::new(&engine);
 //! add_to_linker(&mut linker, |state: &mut State| &mut state.locks)?;
 //!
-//! let plugin = Component::new(&engine, "(component)")?; // Component::from_file(&engine, "plugin.wasm")?
+//! let plugin = Component::from_binary(&engine, b"\0asm\x0d\0\x01\0")?; // the emptiest of plugins
 //! let locks = locker.plugin(Scope::new("reports")?.max_held(10));
 //! let mut store = Store::new(&engine, State { locks: locks.clone() });
 //! linker.instantiate_async(&mut store, &plugin).await?;

@@ -29,7 +29,7 @@ use crate::{Cache, Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker,
 /// let mut linker = Linker::<Plugin>::new(&engine);
 /// add_to_linker(&mut linker, |plugin| plugin)?;
 ///
-/// let component = Component::new(&engine, "(component)")?; // one that imports locker:locker/locker
+/// let component = Component::from_binary(&engine, b"\0asm\x0d\0\x01\0")?; // the emptiest of plugins
 /// let mut store = Store::new(&engine, locker.plugin(Scope::new("reports")?));
 /// linker.instantiate_async(&mut store, &component).await?;
 /// # Ok(())
