@@ -1,14 +1,14 @@
 //! The command line: what it prints, and how it exits.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use locker_host::LockOptions;
 use nix::sys::signal::Signal;
 use rstest::rstest;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::harness::{Command, LONG, Ran, RedisServer, granted, send, until};
+use crate::harness::{Command, LONG, Ran, RedisServer, granted, send};
 
 #[tokio::test]
 async fn lock_prints_the_token_and_nothing_else() {
@@ -120,20 +120,23 @@ async fn list_shows_what_is_held_by_whom() {
 async fn status_follows_a_lock_until_it_is_interrupted() {
     let server = RedisServer::start().await;
     let locker = server.locker();
-    let watching = Command::on(&server, &["--json", "status", "--watch", "job"]).spawn();
-    let asked = async || server.run::<String>(&["INFO", "commandstats"]).await.matches("cmdstat_evalsha").count() > 0;
-    until(asked).await;
+    let mut watching = Command::on(&server, &["--json", "status", "--watch", "job"]).spawn();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut told = async || {
+        let line = lines.next_line().await.unwrap().unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(told["time"].is_string());
+        told["owner"].as_str().unwrap_or("nobody").to_owned()
+    };
+    assert_eq!(told().await, "nobody");
     for owner in ["a", "b"] {
         let lease = granted(locker.lock("job", LockOptions::from(LONG).owner(owner)).await);
-        tokio::time::sleep(Duration::from_millis(800)).await;
+        assert_eq!(told().await, owner);
         locker.unlock("job", lease.token).await.unwrap();
+        assert_eq!(told().await, "nobody");
     }
-    tokio::time::sleep(Duration::from_millis(800)).await;
     send(&watching, Signal::SIGINT);
-    let ran = Ran::of(watching).await;
-    let told = ran.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let told: Vec<_> = told.map(|told| told["owner"].as_str().unwrap_or("free").to_owned()).collect();
-    assert_eq!((told.join(" ").as_str(), ran.code), ("free a b free", Some(130)));
+    assert_eq!(Ran::of(watching).await.code, Some(130));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
-use crate::harness::{Flaky, LONG, RedisServer, SHORT, granted, held};
+use crate::harness::{Flaky, LONG, RedisServer, granted, held};
 
 /// Runs on one thread, so that what is heard here is of this test alone.
 fn run(test: impl Future<Output = ()>) {
@@ -98,7 +98,7 @@ fn losses_are_counted_and_holds_are_timed() {
     let metrics = Metrics::of(async {
         let store = Flaky::default();
         let (locker, other) = (store.locker(), store.locker());
-        let guard = locker.hold("job", LockOptions::from(SHORT)).await.unwrap().granted().unwrap();
+        let guard = locker.hold("job", LockOptions::from(LONG / 60)).await.unwrap().granted().unwrap();
         other.unlock("job", guard.lease().token).await.unwrap();
         guard.lost().await;
     });
@@ -132,7 +132,7 @@ fn events_name_the_lock_and_never_the_token() {
     run(async {
         let mut server = RedisServer::start().await;
         let locker = server.locker();
-        let guard = locker.hold("job", LockOptions::from(SHORT)).await.unwrap().granted().unwrap();
+        let guard = locker.hold("job", LockOptions::from(LONG / 60)).await.unwrap().granted().unwrap();
         tokens.push(guard.lease().token);
         held(locker.lock("job", LONG).await);
         server.kill();

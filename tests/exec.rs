@@ -65,7 +65,7 @@ async fn it_exits_as_its_command_does(#[case] command: &[&str], #[case] code: i3
 #[tokio::test]
 async fn a_command_that_cannot_run_leaves_no_lock() {
     let server = RedisServer::start().await;
-    Command::on(&server, &["exec", "job", "--", "/no/such/command"]).run().await;
+    Command::on(&server, &["exec", "job", "--min-hold", "1min", "--", "/no/such/command"]).run().await;
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
 }
 

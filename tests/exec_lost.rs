@@ -146,14 +146,13 @@ async fn a_command_can_go_on_without_its_lock() {
 }
 
 #[tokio::test]
-async fn a_command_whose_store_is_gone_is_stopped_before_the_locks_time_is_up() {
+async fn a_command_whose_store_is_gone_is_stopped_when_the_locks_time_is_nearly_up() {
     let mut running = Running::start(STUBBORN, &[]).await;
     running.server.kill();
     let killed = Instant::now();
     let ran = running.ended().await;
     assert_eq!(ran.code, Some(74), "{ran:?}");
-    // Renewed at the latest just before.
-    assert!(killed.elapsed() < TTL + TTL / 2, "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < LONG / 2, "{:?}", killed.elapsed());
     assert!(ran.stderr.contains("it could not be renewed in time: Redis at 127.0.0.1:"), "{ran:?}");
 }
 

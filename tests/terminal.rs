@@ -30,7 +30,7 @@ async fn seen(server: &RedisServer, arguments: &[&str]) -> String {
 async fn a_wait_shows_who_holds_the_lock() {
     let server = RedisServer::start().await;
     Command::on(&server, &["lock", "job", "--owner", "backup", "--ttl", "1h"]).run().await;
-    for arguments in [&["lock", "job", "--wait", "2s"][..], &["exec", "job", "--wait", "2s", "--", "true"]] {
+    for arguments in [&["lock", "job", "--wait", "3s"][..], &["exec", "job", "--wait", "3s", "--", "true"]] {
         let seen = seen(&server, arguments).await;
         assert!(seen.contains(r#"waiting for "job", held by "backup" for 59m"#), "{seen}");
     }

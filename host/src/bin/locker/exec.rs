@@ -43,6 +43,7 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
             _ = timeout(Duration::from_secs(1), guard.release()).await;
             Ok(Exit::Lost)
         }
+        Ended::Unbegun(exit) => release(guard, Duration::ZERO, exit, report).await,
         Ended::By(exit) => {
             let rest = exec.min_hold.unwrap_or_default().saturating_sub(started.elapsed());
             release(guard, rest, exit, report).await
@@ -73,6 +74,8 @@ async fn release(guard: Guard, rest: Duration, exit: Exit, report: Report) -> Re
 
 enum Ended {
     By(Exit),
+    /// It could not be run at all.
+    Unbegun(Exit),
     /// The lock was lost first.
     Lost,
 }
@@ -139,7 +142,7 @@ impl Run<'_> {
             Err(error) => {
                 self.report.warn(&format!("cannot run {}: {error}", command[0].display()));
                 let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-                return Ok(Ended::By(Exit::Code(code)));
+                return Ok(Ended::Unbegun(Exit::Code(code)));
             }
         };
         let (mut lost, mut kill) = (false, None);
