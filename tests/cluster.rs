@@ -2,7 +2,7 @@
 
 use locker_host::{ErrorKind, LockOptions, Unlock};
 
-use crate::harness::{Cluster, Command, LONG, a_moment, extended, granted, held, until};
+use crate::harness::{Cluster, Command, LONG, a_moment, extended, granted, held, patiently, until};
 
 #[tokio::test]
 async fn locks_work_in_every_slot() {
@@ -24,7 +24,7 @@ async fn a_waiter_is_woken_by_a_release_on_any_node() {
     for name in ["a", "b", "c"] {
         let lease = granted(holder.lock(name, LONG).await);
         let other = cluster.locker();
-        let waiter = tokio::spawn(async move { other.lock(name, LockOptions::from(LONG).wait(LONG)).await });
+        let waiter = tokio::spawn(async move { other.lock(name, patiently()).await });
         a_moment().await;
         let released = std::time::Instant::now();
         holder.unlock(name, &lease.token).await.unwrap();

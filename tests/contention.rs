@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locker_host::{Lock, LockOptions, Locker, Unlock};
+use locker_host::{Lock, Locker, Unlock};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, On, RedisServer, granted, held, until};
+use crate::harness::{LONG, On, RedisServer, granted, held, patiently, until};
 
 #[rstest]
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn unprotected_increments_under_the_lock_are_never_lost(#[values(On::Memor
 
 async fn increment(locker: Locker, counter: Arc<AtomicU64>, times: usize) {
     for _ in 0..times {
-        let lease = granted(locker.lock("counter", LockOptions::from(LONG).wait(LONG)).await);
+        let lease = granted(locker.lock("counter", patiently()).await);
         let seen = counter.load(Ordering::Relaxed);
         tokio::task::yield_now().await;
         counter.store(seen + 1, Ordering::Relaxed);
@@ -95,7 +95,7 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
 }
 
 async fn take_turn(locker: Locker, number: usize, served: Arc<Mutex<Vec<usize>>>) {
-    let lease = granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+    let lease = granted(locker.lock("job", patiently()).await);
     served.lock().unwrap().push(number);
     // Meanwhile the next one has come to wait.
     tokio::time::sleep(Duration::from_millis(1)).await;

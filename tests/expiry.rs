@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use locker_host::LockOptions;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::harness::{Command, LONG, On, RedisServer, SHORT, expiry, granted, held, until};
+use crate::harness::{Command, LONG, On, RedisServer, SHORT, expiry, granted, held, patiently, until};
 
 #[rstest]
 #[tokio::test]
@@ -16,7 +15,7 @@ async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(#[values(On::M
     let started = Instant::now();
     store.take("job", SHORT).await;
     held(store.locker.lock("job", LONG).await);
-    store.take("job", LockOptions::from(LONG).wait(LONG)).await;
+    store.take("job", patiently()).await;
     assert!(started.elapsed() >= SHORT, "{:?}", started.elapsed());
 }
 
@@ -41,6 +40,6 @@ async fn a_killed_holder_frees_the_name_after_its_time() {
     until(async || locker.inspect("job").await.unwrap().is_some()).await;
     kill(Pid::from_raw(holder.id().unwrap().try_into().unwrap()), Signal::SIGKILL).unwrap();
     held(locker.lock("job", LONG).await);
-    granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+    granted(locker.lock("job", patiently()).await);
     assert!(started.elapsed().as_secs() >= 2);
 }

@@ -3,7 +3,7 @@
 use locker_host::{ErrorKind, Extended, LockOptions};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, expiry, extended, granted};
+use crate::harness::{LONG, On, RedisServer, SHORT, expiry, extended, granted, patiently};
 
 #[rstest]
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn what_nobody_holds_is_not_extended_and_not_created(#[values(On::Memory, 
 async fn a_wrong_token_leaves_the_time_alone(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
     let old = store.take("job", SHORT).await;
-    store.take("job", LockOptions::from(LONG).wait(LONG)).await;
+    store.take("job", patiently()).await;
     for token in [old.token.as_str(), "wrong"] {
         assert_eq!(store.locker.extend("job", token, 10 * LONG).await.unwrap(), Extended::HeldByOther);
     }

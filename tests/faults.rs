@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, Limits, LockOptions, Locker, Unlock};
+use locker_host::{ErrorKind, Limits, Locker, Unlock};
 use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 
-use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, extended, granted, held, until};
+use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, extended, granted, held, patiently, until};
 
 /// A server, a proxy in front of it, and lockers that go through the proxy and straight to the server.
 struct World {
@@ -135,7 +135,7 @@ async fn a_waiter_whose_subscription_is_lost_subscribes_again() {
     let lease = granted(world.straight.lock("job", LONG).await);
     world.proxy.next(Fault::LoseAnswer("SUBSCRIBE"));
     let locker = world.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", LockOptions::from(LONG).wait(LONG)).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
     until(async || world.proxy.has_failed()).await;
     until(async || !world.server.channels().await.is_empty()).await;
     world.straight.unlock("job", &lease.token).await.unwrap();

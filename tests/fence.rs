@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use locker_host::{LockOptions, Locker, Memory};
+use locker_host::{Locker, Memory};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, granted};
+use crate::harness::{LONG, On, RedisServer, SHORT, granted, patiently};
 
 #[rstest]
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn a_fence_rises_after_release_expiry_and_on_another_host(#[values(On::Mem
     let released = store.take("job", LONG).await;
     store.locker.unlock("job", &released.token).await.unwrap();
     let expired = store.take("job", SHORT).await;
-    let waited = store.take("job", LockOptions::from(LONG).wait(LONG)).await;
+    let waited = store.take("job", patiently()).await;
     store.locker.unlock("job", &waited.token).await.unwrap();
     let elsewhere = granted(store.another_host().lock("job", LONG).await);
     let fences = [released.fence, expired.fence, waited.fence, elsewhere.fence];
@@ -60,7 +60,7 @@ async fn fences_rise_in_the_order_of_the_grants(#[values(On::Memory, On::Redis)]
         let (locker, fences) = (store.another_host(), fences.clone());
         workers.spawn(async move {
             for _ in 0..25 {
-                let lease = granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+                let lease = granted(locker.lock("job", patiently()).await);
                 fences.lock().unwrap().push(lease.fence);
                 locker.unlock("job", &lease.token).await.unwrap();
             }
@@ -80,7 +80,7 @@ async fn a_paused_holders_late_write_is_rejected_by_whoever_remembers_the_fence(
     let store = on.start().await;
     let file = Guarded::default();
     let paused = store.take("job", SHORT).await;
-    let next = store.take("job", LockOptions::from(LONG).wait(LONG)).await;
+    let next = store.take("job", patiently()).await;
     assert!(file.write(next.fence, "new"));
     assert!(!file.write(paused.fence, "old"), "the holder wakes up and goes on as if nothing had happened");
     assert_eq!(file.0.lock().unwrap().1, "new");

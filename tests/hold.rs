@@ -7,7 +7,7 @@ use rstest::rstest;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Flaky, LONG, On, RedisServer, SHORT, a_moment, granted, held, until};
+use crate::harness::{Flaky, LONG, On, RedisServer, SHORT, a_moment, granted, held, patiently, until};
 
 /// Short enough to see it renewed, long enough not to lose it on a machine that is busy.
 const TTL: Duration = Duration::from_secs(1);
@@ -136,7 +136,7 @@ async fn a_lock_whose_store_is_away_is_lost_before_another_can_hold_it() {
     let (locker, other) = (store.locker(), store.locker());
     let guard = hold(&locker, TTL).await;
     store.fail(usize::MAX);
-    let taken = async { (granted(other.lock("job", LockOptions::from(LONG).wait(LONG)).await), Instant::now()) };
+    let taken = async { (granted(other.lock("job", patiently()).await), Instant::now()) };
     let lost = async { (guard.lost().await, Instant::now()) };
     let ((_, taken), (loss, lost)) = tokio::join!(taken, lost);
     assert!(lost < taken);

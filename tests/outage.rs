@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use locker_host::{ErrorKind, LockOptions, Redis, Unlock};
+use locker_host::{ErrorKind, Redis, Unlock};
 
-use crate::harness::{LONG, RedisServer, a_moment, granted, until};
+use crate::harness::{LONG, RedisServer, a_moment, granted, patiently, until};
 
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
@@ -49,7 +49,7 @@ async fn a_waiter_whose_connection_is_cut_listens_again() {
     let server = RedisServer::start().await;
     let (holder, other) = (server.locker(), server.locker());
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
+    let waiter = tokio::spawn(async move { other.lock("job", patiently()).await });
     until(async || !server.channels().await.is_empty()).await;
     let cut: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(cut, 1);

@@ -7,7 +7,7 @@ use locker_host::{Cache, ErrorKind, Extended, LockOptions, Locker, Memory, Quoru
 use nix::sys::signal::{Signal, kill};
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, until};
+use crate::harness::{Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, patiently, until};
 
 async fn three() -> [RedisServer; 3] {
     [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await]
@@ -147,7 +147,7 @@ async fn a_waiter_is_woken_by_a_release() {
     let servers = three().await;
     let (locker, other) = (over(&servers), over(&servers));
     let lease = granted(locker.lock("job", LONG).await);
-    let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
+    let waiter = tokio::spawn(async move { other.lock("job", patiently()).await });
     a_moment().await;
     let released = std::time::Instant::now();
     locker.unlock("job", &lease.token).await.unwrap();
@@ -172,7 +172,7 @@ async fn unprotected_increments_of_two_hosts_are_never_lost() {
         let (locker, counter) = (hosts[worker % 2].clone(), counter.clone());
         workers.spawn(async move {
             for _ in 0..10 {
-                let lease = granted(locker.lock("job", LockOptions::from(LONG).wait(LONG)).await);
+                let lease = granted(locker.lock("job", patiently()).await);
                 let seen = counter.load(Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 counter.store(seen + 1, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use locker_host::{Error, ErrorKind, LockOptions, Locker, Redis};
 
-use crate::harness::{Cluster, LONG, RedisServer, until};
+use crate::harness::{Cluster, LONG, RedisServer, patiently, until};
 
 #[track_caller]
 fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, words: &str) {
@@ -46,7 +46,7 @@ async fn a_user_who_may_do_just_what_a_lock_needs() {
     let lease = locker.lock("job", LONG).await.unwrap().granted().unwrap();
     _ = locker.extend("job", &lease.token, LONG).await.unwrap();
     let other = with_login(&server, "locker:secret");
-    let waiter = tokio::spawn(async move { other.lock("job", LockOptions::from(LONG).wait(LONG)).await });
+    let waiter = tokio::spawn(async move { other.lock("job", patiently()).await });
     until(async || !server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
     waiter.await.unwrap().unwrap().granted().unwrap();

@@ -3,7 +3,7 @@
 use locker_host::{ErrorKind, LockOptions, Unlock};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, expiry, granted};
+use crate::harness::{LONG, On, RedisServer, SHORT, expiry, granted, patiently};
 
 #[rstest]
 #[tokio::test]
@@ -43,7 +43,7 @@ async fn what_nobody_holds_is_absent_and_no_error(#[values(On::Memory, On::Redis
 async fn a_lock_that_expired_and_was_taken_by_another_is_left_alone(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
     let old = store.take("job", SHORT).await;
-    let new = store.take("job", LockOptions::from(LONG).wait(LONG)).await;
+    let new = store.take("job", patiently()).await;
     assert_eq!(store.locker.unlock("job", &old.token).await.unwrap(), Unlock::HeldByOther);
     assert_eq!(store.entry("job").await.unwrap().value, new.token.as_str());
 }

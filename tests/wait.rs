@@ -6,11 +6,7 @@ use std::time::{Duration, Instant};
 use locker_host::{ErrorKind, LockOptions, Unlock};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, a_moment, granted, held, until};
-
-fn patiently() -> LockOptions {
-    LockOptions::from(LONG).wait(LONG)
-}
+use crate::harness::{LONG, On, RedisServer, SHORT, a_moment, granted, held, patiently, until};
 
 #[tokio::test]
 async fn without_a_wait_nobody_listens() {

@@ -58,6 +58,11 @@ impl Shared {
         self.scoped.as_ref().map_or(Cow::Borrowed(name), |scoped| scoped.scope().qualified(name).into())
     }
 
+    /// Deletes a value in the background, in vain from `gone` on.
+    pub(crate) fn give_back(&self, key: String, value: String, gone: Instant, runtime: &Handle) {
+        self.tasks.spawn_on(give_back(self.cache.clone(), key, value, gone), runtime);
+    }
+
     /// Counts a call that waits, where they are counted.
     pub(crate) fn waiting(&self) -> Result<Option<Waiting>, CacheError> {
         self.scoped.as_ref().map(|scoped| scoped.wait()).transpose()
@@ -128,7 +133,7 @@ impl Call {
     fn give_back(&self, unowned: Option<Unowned>) {
         if let (Some(unowned), Ok(runtime)) = (unowned, Handle::try_current()) {
             let Unowned { key, value, gone } = unowned;
-            self.shared.tasks.spawn_on(give_back(self.shared.cache.clone(), key, value, gone), &runtime);
+            self.shared.give_back(key, value, gone, &runtime);
         }
     }
 
@@ -145,11 +150,11 @@ impl Call {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
         let cache = self.shared.cache.clone();
         let asked = Instant::now();
-        let gone = asked.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(asked + USUAL_TTL);
         if self.operation.is_none() {
             // What a plugin stores is its own affair, and its scope knows of it.
             return cache.set_if_absent(&key, &value, ttl).await;
         }
+        let gone = asked.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(asked + USUAL_TTL);
         let Unowned { key, value, .. } = self.unowned.insert(Unowned { key, value, gone });
         self.asked = Some(asked);
         let answer = cache.set_if_absent(key, value, ttl).await;

@@ -18,6 +18,23 @@ pub enum ErrorKind {
     Fault,
 }
 
+impl ErrorKind {
+    /// The class in a word: `unavailable`, `denied`, `invalid` or `fault`.
+    ///
+    /// ```
+    /// assert_eq!(locker_host::ErrorKind::Denied.name(), "denied");
+    /// ```
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::Fault => "fault",
+        }
+    }
+}
+
 /// An error of a [`Locker`](crate::Locker): says which lock, what went wrong and what to do.
 ///
 /// [`source`](std::error::Error::source) is the cache's own error where it was the cache that failed.
@@ -53,7 +70,11 @@ impl Error {
     }
 
     pub(crate) fn fault(message: &str, cause: wasmtime::Error) -> Self {
-        let mut error = Self::new(ErrorKind::Fault, format!("{message}: {}", cause.root_cause()));
+        Self::of_sandbox(ErrorKind::Fault, message, cause)
+    }
+
+    pub(crate) fn of_sandbox(kind: ErrorKind, message: &str, cause: wasmtime::Error) -> Self {
+        let mut error = Self::new(kind, format!("{message}: {}", cause.root_cause()));
         error.0.source = Some(Source::Sandbox(cause));
         error
     }

@@ -8,7 +8,7 @@ use metrics::{counter, histogram};
 use tracing::{debug, warn};
 
 use crate::guard::Loss;
-use crate::{Error, ErrorKind, Lock};
+use crate::{Error, Lock};
 
 /// A `lock` that began at `started` was answered.
 pub(crate) fn locked(name: &str, started: Instant, answer: &Result<Lock, Error>) {
@@ -30,7 +30,7 @@ pub(crate) fn locked(name: &str, started: Instant, answer: &Result<Lock, Error>)
 
 /// An operation failed.
 pub(crate) fn failed(operation: &'static str, error: &Error) {
-    let class = class(error.kind());
+    let class = error.kind().name();
     counter!("locker_errors_total", "operation" => operation, "class" => class).increment(1);
     warn!(lock = error.lock(), operation, class, error = error.message(), "failed");
 }
@@ -52,13 +52,4 @@ pub(crate) fn lost(name: &str, loss: &Loss) {
 pub(crate) fn let_go(name: &str, held: Duration) {
     histogram!("locker_hold_seconds").record(held);
     debug!(lock = name, ?held, "let go");
-}
-
-fn class(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Denied => "denied",
-        ErrorKind::Invalid => "invalid",
-        ErrorKind::Fault => "fault",
-    }
 }

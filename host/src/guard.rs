@@ -242,7 +242,7 @@ impl Guard {
     /// [`ErrorKind`](crate::ErrorKind). Releasing it is then tried again in the background until it would expire anyway.
     pub async fn release(mut self) -> Result<Unlock, Error> {
         self.stop().await;
-        let released = self.locker.unlock(&self.tenure.name, self.token()).await;
+        let released = self.locker.unlock(&self.tenure.name, self.tenure.token()).await;
         self.released = released.is_ok();
         released
     }
@@ -254,11 +254,7 @@ impl Guard {
     pub async fn release_after(mut self, time: Duration) -> Result<Extended, Error> {
         self.stop().await;
         self.released = true;
-        self.locker.extend(&self.tenure.name, self.token(), time).await
-    }
-
-    fn token(&self) -> Token {
-        self.tenure.state().lease.token.clone()
+        self.locker.extend(&self.tenure.name, self.tenure.token(), time).await
     }
 
     /// Stops the renewal, and returns when nothing of it is left.
@@ -277,10 +273,9 @@ impl Drop for Guard {
         events::let_go(&self.tenure.name, self.tenure.since.elapsed());
         let gone = matches!(self.tenure.state().loss, Some(Loss::Absent | Loss::HeldByOther));
         if !self.released && !gone {
-            let Lease { token, .. } = self.lease();
             // A renewal may still be on its way.
             let until = Instant::now() + self.ttl;
-            self.locker.give_back(&self.tenure.name, &token, until, &self.runtime);
+            self.locker.give_back(&self.tenure.name, &self.tenure.token(), until, &self.runtime);
         }
     }
 }

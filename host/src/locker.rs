@@ -10,7 +10,6 @@ use tokio_util::task::TaskTracker;
 use crate::bindings::exports::locker::locker::locker as wit;
 use crate::call::{Call, Shared, whole_millis};
 use crate::error::{Error, ErrorKind};
-use crate::give_back::give_back;
 use crate::queue::Turn;
 use crate::sandbox::{Instance, Sandbox};
 use crate::scope::Scoped;
@@ -278,9 +277,7 @@ impl Locker {
 
     /// Releases a lock in the background, in vain from `gone` on.
     pub(crate) fn give_back(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
-        let cache = self.0.shared.cache.clone();
-        let given_back = give_back(cache, name.to_owned(), token.as_str().to_owned(), gone);
-        self.tasks().spawn_on(given_back, runtime);
+        self.0.shared.give_back(name.to_owned(), token.as_str().to_owned(), gone, runtime);
     }
 }
 

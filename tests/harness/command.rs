@@ -104,16 +104,22 @@ fn programs() -> &'static PathBuf {
         // Tests run in TARGET/PROFILE/deps; `cargo test` does not build programs of other packages.
         let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
         let profile = if folder.ends_with("release") { "release" } else { "dev" };
-        let mut cargo = std::process::Command::new(env!("CARGO"));
+        let mut cargo = cargo();
         cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        // What cargo tells a test of its package would make it build again what is built.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
-            if !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&name.as_str()) {
-                cargo.env_remove(name);
-            }
-        }
         assert!(cargo.status().unwrap().success(), "locker does not build");
         folder
     })
+}
+
+/// Cargo, to build what `cargo test` does not.
+pub(crate) fn cargo() -> std::process::Command {
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo tells a test of its package would make it build again what is built.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
+        if !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&name.as_str()) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }

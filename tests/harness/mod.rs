@@ -22,13 +22,18 @@ pub(crate) use tls::Tls;
 
 use std::time::Duration;
 
-use locker_host::{Extended, Holder, Lease, Lock};
+use locker_host::{Extended, Holder, Lease, Lock, LockOptions};
 
 /// Longer than any test.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// Long enough for a lock to be seen as held, short enough to wait for its end.
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
+/// Locks for longer than any test, and waits as long.
+pub(crate) fn patiently() -> LockOptions {
+    LockOptions::from(LONG).wait(LONG)
+}
 
 /// Waits until what was locked for a short time has surely expired: servers count whole milliseconds.
 pub(crate) async fn expiry() {

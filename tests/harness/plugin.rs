@@ -1,7 +1,6 @@
 //! A plugin in an embedder's wasmtime, built from `tests/plugin`.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::LazyLock;
 
 use locker_host::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
@@ -10,6 +9,8 @@ use wac_graph::{CompositionGraph, EncodeOptions, plug};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Instance, Linker, ResourceType};
 use wasmtime::{Engine, Store};
+
+use super::command::cargo;
 
 /// How a plugin comes by its locks.
 #[derive(Clone, Copy, Debug)]
@@ -97,14 +98,10 @@ fn component(linker: &mut Linker<Plugin>, bytes: &[u8]) -> Component {
 
 fn build() -> Vec<u8> {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("plugin");
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = cargo();
     cargo.args(["build", "--quiet", "--package", "locker-test-plugin", "--target", "wasm32-wasip2"]);
-    cargo.args(["--profile", "component", "--target-dir"]).arg(&target).current_dir(env!("CARGO_MANIFEST_DIR"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") || name == "RUSTFLAGS") {
-        if name != "CARGO_HOME" {
-            cargo.env_remove(name);
-        }
-    }
+    // Flags of the tests' build are for another target.
+    cargo.args(["--profile", "component", "--target-dir"]).arg(&target).env_remove("RUSTFLAGS");
     assert!(cargo.status().unwrap().success(), "the plugin does not build");
     let built: PathBuf =
         [target.as_path(), "wasm32-wasip2/component/locker_test_plugin.wasm".as_ref()].iter().collect();

@@ -1,6 +1,5 @@
 //! Taking a lock, unless a signal ends it.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,10 +24,9 @@ pub(crate) async fn acquire<T>(
     signals: &mut Signals,
     report: Report,
 ) -> Result<Acquired<T>> {
-    let mut taken = pin!(taken);
     tokio::select! {
         biased;
-        outcome = &mut taken => Ok(match outcome? {
+        outcome = taken => Ok(match outcome? {
             Lock::Granted(granted) => Acquired::Granted(granted),
             Lock::Held(holder) => Acquired::Held(holder),
         }),

@@ -15,6 +15,8 @@ use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ForkResult, Pid, close, fork, pipe2, setsid};
 
+use crate::signals::OURS;
+
 /// Our end of the guardian's pipe. Dropping it ends the guardian: when the command is gone, or was never there.
 pub(crate) struct Guardian {
     id: Pid,
@@ -109,9 +111,7 @@ impl Watch {
     fn run(mut self) -> ! {
         // Out of reach of what is meant for us, and of what waits for our streams to end.
         _ = setsid();
-        for ignored in
-            [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2]
-        {
+        for ignored in OURS {
             // SAFETY: ignoring a signal runs no code.
             _ = unsafe { signal(ignored, SigHandler::SigIgn) };
         }

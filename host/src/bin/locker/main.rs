@@ -100,7 +100,7 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
         Command::Status { name, watch: true } => watch::watch(locker, &name, report).await,
         Command::Status { name, watch: false } => {
             let holder = locker.inspect(&name).await?;
-            report.status(&name, holder.as_ref())?;
+            report.status(&name, holder.as_ref(), None)?;
             Ok(if holder.is_some() { Exit::Done } else { Exit::No })
         }
         Command::List => {

@@ -69,27 +69,19 @@ impl Report {
         }
     }
 
-    pub(crate) fn status(self, name: &str, holder: Option<&Holder>) -> Result<()> {
-        match (holder, self.json) {
-            (Some(holder), true) => self.object("held", name, holder_fields(holder)),
-            (None, true) => self.object("free", name, json!({})),
-            (Some(holder), false) => line(&format!("held {}", describe(holder))),
-            (None, false) => line("free"),
-        }
-    }
-
-    /// Like `status`, and when.
-    pub(crate) fn change(self, name: &str, holder: Option<&Holder>) -> Result<()> {
-        let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        match (holder, self.json) {
-            (holder, true) => {
-                let mut fields = holder.map_or_else(|| json!({}), holder_fields);
-                fields["time"] = now.into();
-                self.object(if holder.is_some() { "held" } else { "free" }, name, fields)
+    /// Tells who holds a lock, and when that was seen if it may change.
+    pub(crate) fn status(self, name: &str, holder: Option<&Holder>, seen: Option<SystemTime>) -> Result<()> {
+        let seen = seen.map(|seen| humantime::format_rfc3339_millis(seen).to_string());
+        if self.json {
+            let mut fields = holder.map_or_else(|| json!({}), holder_fields);
+            if let Some(seen) = seen {
+                fields["time"] = seen.into();
             }
-            (Some(holder), false) => line(&format!("{now} held {}", describe(holder))),
-            (None, false) => line(&format!("{now} free")),
+            return self.object(if holder.is_some() { "held" } else { "free" }, name, fields);
         }
+        let seen = seen.map(|seen| seen + " ").unwrap_or_default();
+        let state = holder.map_or_else(|| "free".to_owned(), |holder| format!("held {}", describe(holder)));
+        line(&(seen + &state))
     }
 
     pub(crate) fn list(self, locks: &BTreeMap<String, Holder>) -> Result<()> {
@@ -119,12 +111,7 @@ impl Report {
         let message = ours.map_or_else(|| format!("{error:#}"), ToString::to_string);
         self.warn(&message);
         if self.json {
-            let kind = match ours.map(Error::kind) {
-                Some(ErrorKind::Unavailable) => "unavailable",
-                Some(ErrorKind::Denied) => "denied",
-                Some(ErrorKind::Invalid) => "invalid",
-                _ => "fault",
-            };
+            let kind = ours.map_or(ErrorKind::Fault, Error::kind).name();
             // The exit code tells as much.
             _ = line(&json!({ "outcome": "error", "kind": kind, "message": message }).to_string());
         }

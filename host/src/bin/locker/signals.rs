@@ -9,7 +9,7 @@ pub(crate) struct Signals {
     streams: [(Signal, unix::Signal); 6],
 }
 
-const OURS: [Signal; 6] =
+pub(crate) const OURS: [Signal; 6] =
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2];
 
 impl Signals {

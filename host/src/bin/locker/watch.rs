@@ -1,6 +1,6 @@
 //! Following a lock from hand to hand.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use locker_host::{ErrorKind, Locker};
@@ -25,7 +25,7 @@ pub(crate) async fn watch(locker: &Locker, name: &str, report: Report) -> Result
             Ok(holder) => {
                 let who = holder.as_ref().map(|holder| (holder.fence, holder.owner.clone()));
                 if told.as_ref() != Some(&Ok(who.clone())) {
-                    report.change(name, holder.as_ref())?;
+                    report.status(name, holder.as_ref(), Some(SystemTime::now()))?;
                     told = Some(Ok(who));
                 }
             }
