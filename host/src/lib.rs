@@ -105,6 +105,8 @@ mod quorum;
 #[cfg(feature = "redis")]
 mod redis;
 mod renewal;
+#[cfg(feature = "run")]
+mod runner;
 mod sandbox;
 mod scope;
 
@@ -119,6 +121,8 @@ pub use plugin::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync}
 pub use quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
+#[cfg(feature = "run")]
+pub use runner::{Ended, Program, Runner};
 pub use scope::{Operation, Scope};
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.

@@ -14,8 +14,7 @@ use crate::call::{Call, whole_millis};
 use crate::scope::{Scope, Scoped};
 use crate::{Cache, Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker, Unlock};
 
-/// What a plugin may do with locks, for the data of its store. Clones are for more instances of the same plugin: its scope
-/// counts them as one.
+/// What an instance of a plugin may do with locks, for the data of its store. A clone is the same instance's.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -45,21 +44,31 @@ impl Locker {
     /// What a plugin may do with the locks of this locker.
     #[must_use]
     pub fn plugin(&self, scope: Scope) -> Plugin {
-        let scoped = Arc::new(Scoped::new(self.cache(), scope));
-        let (locker, call) = self.scoped(scoped.clone());
-        Plugin { locker, scoped, call }
+        Plugin::new(self, Arc::new(Scoped::new(self.cache(), scope)))
     }
 }
 
 impl Plugin {
+    fn new(locker: &Locker, scoped: Arc<Scoped>) -> Self {
+        let (locker, call) = locker.scoped(scoped.clone());
+        Self { locker, scoped, call }
+    }
+
     /// The plugin's own locker: its names are those of the scope.
     #[must_use]
     pub fn locker(&self) -> &Locker {
         &self.locker
     }
 
-    /// Releases all locks that were taken within the scope, through this or any of its clones: for when the plugin has ended,
-    /// has trapped or was dropped. Returns how many there were. What cannot be released now expires.
+    /// The same for one more instance of the plugin. The scope counts what all of them do; what this one takes is released
+    /// apart.
+    #[must_use]
+    pub fn another_instance(&self) -> Self {
+        Self::new(&self.locker, Arc::new(self.scoped.another_instance()))
+    }
+
+    /// Releases all locks that were taken through this or any of its clones: for when the instance has ended, has trapped or
+    /// was dropped. Returns how many there were. What cannot be released now expires.
     pub async fn release_all(&self) -> usize {
         let mut released = 0;
         for (name, value) in self.scoped.held() {

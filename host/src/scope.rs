@@ -171,21 +171,31 @@ fn refused(message: String) -> CacheError {
     CacheError::new(ErrorKind::Denied, message)
 }
 
-/// A cache as a plugin may use it.
+/// A cache as one instance of a plugin may use it.
 pub(crate) struct Scoped {
     cache: Arc<dyn Cache>,
     scope: Scope,
+    instance: u64,
     usage: Arc<Mutex<Usage>>,
 }
 
 #[derive(Default)]
 struct Usage {
-    /// What lies in the cache for this scope, or may do so, and when it is gone.
-    held: HashMap<(String, String), Instant>,
+    /// What lies in the cache for this scope, or may do so.
+    held: HashMap<(String, String), Held>,
+    instances: u64,
     waiting: usize,
     /// Attempts that were made since a moment ago.
     attempts: f64,
     counted: Option<Instant>,
+}
+
+/// A lock that is held.
+struct Held {
+    /// The instance that took it.
+    by: u64,
+    /// When it has expired.
+    gone: Instant,
 }
 
 /// Being one of those who wait.
@@ -198,7 +208,15 @@ const MAX_VALUE: usize = 256;
 
 impl Scoped {
     pub(crate) fn new(cache: Arc<dyn Cache>, scope: Scope) -> Self {
-        Self { cache, scope, usage: Arc::default() }
+        Self { cache, scope, instance: 0, usage: Arc::default() }
+    }
+
+    /// The same for one more instance of the plugin.
+    pub(crate) fn another_instance(&self) -> Self {
+        let mut usage = lock(&self.usage);
+        usage.instances += 1;
+        let (cache, scope, instance) = (self.cache.clone(), self.scope.clone(), usage.instances);
+        Self { cache, scope, instance, usage: self.usage.clone() }
     }
 
     pub(crate) fn scope(&self) -> &Scope {
@@ -219,11 +237,12 @@ impl Scoped {
         Ok(Waiting(self.usage.clone()))
     }
 
-    /// Everything that was stored and may still be there.
+    /// Everything that this instance has stored and that may still be there.
     pub(crate) fn held(&self) -> Vec<(String, String)> {
         let mut usage = lock(&self.usage);
         usage.forget_expired();
-        usage.held.keys().cloned().collect()
+        let ours = usage.held.iter().filter(|(_, held)| held.by == self.instance);
+        ours.map(|(this, _)| this.clone()).collect()
     }
 
     /// Counts an attempt to store a value for `ttl`.
@@ -242,7 +261,7 @@ impl Scoped {
             let held = usage.held.len();
             return Err(refused(format!("this plugin holds {held} locks, and no more are allowed: release one first")));
         }
-        usage.held.insert(this, now.checked_add(ttl).unwrap_or(now + USUAL_TTL));
+        usage.held.insert(this, Held { by: self.instance, gone: expiry(now, ttl) });
         Ok(())
     }
 
@@ -254,7 +273,7 @@ impl Scoped {
 impl Usage {
     fn forget_expired(&mut self) {
         let now = Instant::now();
-        self.held.retain(|_, gone| *gone > now);
+        self.held.retain(|_, held| held.gone > now);
     }
 }
 
@@ -262,6 +281,10 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         lock(&self.0).waiting -= 1;
     }
+}
+
+fn expiry(since: Instant, ttl: Duration) -> Instant {
+    since.checked_add(ttl).unwrap_or(since + USUAL_TTL)
 }
 
 fn lock(usage: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
@@ -293,8 +316,10 @@ impl Cache for Scoped {
         let asked = Instant::now();
         let answer = self.cache.extend_if_equal(&key, value, ttl).await;
         if let Ok(Extend::Extended(_)) = answer {
-            // Another instance of the plugin may have taken it.
-            lock(&self.usage).held.insert((name.to_owned(), value.to_owned()), asked + ttl);
+            let mut usage = lock(&self.usage);
+            // One that is not known was taken elsewhere, and the token handed over.
+            let held = usage.held.entry((name.to_owned(), value.to_owned()));
+            held.or_insert(Held { by: self.instance, gone: asked }).gone = expiry(asked, ttl);
         }
         answer
     }

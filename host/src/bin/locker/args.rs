@@ -30,7 +30,8 @@ Exit codes:
   126  the command cannot be executed
   127  the command was not found
   128+N ended by signal N
-exec otherwise exits as its command does.";
+exec otherwise exits as its command does, run as the first of its plugins that failed: with 134 if
+that one trapped or went beyond its limits.";
 
 /// A distributed lock whose whole logic is one sandboxed WebAssembly component.
 #[derive(Parser)]
@@ -102,6 +103,8 @@ pub(crate) enum Command {
     List,
     /// Run a command while holding a lock
     Exec(Exec),
+    /// Run sandboxed plugins that share locks
+    Run(Run),
     /// Write the WebAssembly component
     Component {
         /// The file to write instead of standard output
@@ -200,4 +203,72 @@ pub(crate) enum OnLost {
     Kill,
     /// It goes on without the lock
     Ignore,
+}
+
+/// Plugins are WebAssembly components for the world wasi:cli/command, in any language, that may import the interface
+/// locker:locker/locker (see locker wit). Each runs in a sandbox, with the locks of its namespace, and no files, network or
+/// environment but what is granted here. What it writes comes out line by line, with its name in front. The locks that it has
+/// left when it ends are released.
+#[derive(Group)]
+pub(crate) struct Run {
+    /// The plugins
+    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    pub(crate) plugins: Vec<PathBuf>,
+
+    /// How many instances of each run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) instances: u16,
+
+    /// One namespace for all of them, whose locks they share. Outside of it, the lock NAME is called NAMESPACE/NAME
+    /// [default: one for each, called as its file is]
+    #[arg(long)]
+    pub(crate) namespace: Option<String>,
+
+    /// Grant a folder, for reading and writing
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    pub(crate) dirs: Vec<String>,
+
+    /// Grant a variable of the environment, with this value or as it is
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) environment: Vec<String>,
+
+    /// Grant more
+    #[arg(short = 'S', long = "wasi", value_name = "GRANT", value_delimiter = ',')]
+    pub(crate) grants: Vec<Grant>,
+
+    /// Limit each instance: max-memory-size=BYTES [default: 256 MiB], timeout=TIME [default: none]
+    #[arg(short = 'W', long = "wasm", value_name = "LIMIT", value_delimiter = ',', value_parser = limit)]
+    pub(crate) limits: Vec<Limit>,
+
+    /// What each plugin is told
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// What a plugin can be granted as a whole.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Grant {
+    /// All variables of the environment
+    InheritEnv,
+    /// The network
+    InheritNetwork,
+    /// Asking for the addresses of names
+    AllowIpNameLookup,
+}
+
+/// What an instance of a plugin may not go beyond.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    MaxMemorySize(usize),
+    Timeout(Duration),
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    match text.split_once('=') {
+        Some(("max-memory-size", bytes)) => bytes.parse().map(Limit::MaxMemorySize).map_err(|error| error.to_string()),
+        Some(("timeout", time)) => {
+            humantime::parse_duration(time).map(Limit::Timeout).map_err(|error| error.to_string())
+        }
+        _ => Err("it is neither max-memory-size=BYTES nor timeout=TIME".to_owned()),
+    }
 }

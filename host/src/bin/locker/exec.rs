@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::acquire::{Acquired, acquire};
 use crate::args::{Exec, OnLost};
 use crate::child::{Child, shares_our_group};
-use crate::exit::{Exit, Misconfigured, Misuse};
+use crate::exit::{Coded, Exit};
 use crate::guardian::Guardian;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -95,16 +95,19 @@ impl Times {
             (OnLost::Term, chosen) => chosen.unwrap_or((ttl / 5).min(Duration::from_secs(5))),
         };
         if kill_after > ttl / 2 {
-            bail!(Misuse(format!(
-                "--kill-after {kill_after:?} is more than half of --ttl {ttl:?}: the command must be gone before the lock is"
-            )));
+            bail!(Coded(
+                Exit::Usage,
+                format!(
+                    "--kill-after {kill_after:?} is more than half of --ttl {ttl:?}: the command must be gone before the lock is"
+                )
+            ));
         }
         let most = Limits::default().max_ttl;
         if exec.min_hold.is_some_and(|min_hold| min_hold > most) {
-            bail!(Misconfigured(format!("--min-hold is more than a lock may last, which is {most:?}")));
+            bail!(Coded(Exit::Refused, format!("--min-hold is more than a lock may last, which is {most:?}")));
         }
         if exec.min_hold.zip(exec.max_hold).is_some_and(|(min_hold, max_hold)| min_hold > max_hold) {
-            bail!(Misuse("--min-hold is more than --max-hold".to_owned()));
+            bail!(Coded(Exit::Usage, "--min-hold is more than --max-hold".to_owned()));
         }
         Ok(Self { kill_after, margin: (ttl / 20).min(Duration::from_secs(1)) })
     }
@@ -141,8 +144,8 @@ impl Run<'_> {
             Ok(child) => child,
             Err(error) => {
                 self.report.warn(&format!("cannot run {}: {error}", command[0].display()));
-                let code = if error.kind() == ErrorKind::NotFound { 127 } else { 126 };
-                return Ok(Ended::Unbegun(Exit::Code(code)));
+                let exit = if error.kind() == ErrorKind::NotFound { Exit::NotFound } else { Exit::NotExecutable };
+                return Ok(Ended::Unbegun(exit));
             }
         };
         let (mut lost, mut kill) = (false, None);

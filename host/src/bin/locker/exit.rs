@@ -17,43 +17,32 @@ pub(crate) enum Exit {
     Held,
     Refused,
     Fault,
+    NotExecutable,
+    NotFound,
+    /// A plugin trapped or went beyond its limits; the number is that of a process that aborts.
+    Aborted,
     /// Ended by this signal.
     Signal(i32),
     /// What the user or the command said.
     Code(u8),
 }
 
-/// A wrong use of the command line that its parser cannot see.
+/// What went wrong, with its exit code.
 #[derive(Debug)]
-pub(crate) struct Misuse(pub(crate) String);
+pub(crate) struct Coded(pub(crate) Exit, pub(crate) String);
 
-impl std::fmt::Display for Misuse {
+impl std::fmt::Display for Coded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.1)
     }
 }
 
-impl std::error::Error for Misuse {}
-
-/// What was configured cannot work.
-#[derive(Debug)]
-pub(crate) struct Misconfigured(pub(crate) String);
-
-impl std::fmt::Display for Misconfigured {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Misconfigured {}
+impl std::error::Error for Coded {}
 
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.downcast_ref::<Misuse>().is_some() {
-            return Self::Usage;
-        }
-        if error.downcast_ref::<Misconfigured>().is_some() {
-            return Self::Refused;
+        if let Some(Coded(exit, _)) = error.downcast_ref() {
+            return *exit;
         }
         let Some(error) = error.downcast_ref::<Error>() else { return Self::Fault };
         match error.kind() {
@@ -78,6 +67,9 @@ impl From<Exit> for ExitCode {
             Exit::Lost => 74,
             Exit::Held => 75,
             Exit::Refused => 78,
+            Exit::NotExecutable => 126,
+            Exit::NotFound => 127,
+            Exit::Aborted => 134,
             Exit::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
             Exit::Code(code) => code,
         })

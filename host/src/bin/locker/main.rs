@@ -5,6 +5,7 @@
 //! - `args`: the command line; `open`: the cache that it names.
 //! - `acquire`: taking a lock; `watch`: following one; `signals`: what others ask of us meanwhile.
 //! - `exec`: running a command under a lock; `child`: the command; `guardian`: what stops it if we cannot.
+//! - `run`: running plugins; `lines`: what they write.
 //! - `report`: what is told, in words or JSON; `exit`: what the exit code says.
 
 mod acquire;
@@ -13,8 +14,10 @@ mod child;
 mod exec;
 mod exit;
 mod guardian;
+mod lines;
 mod open;
 mod report;
+mod run;
 mod signals;
 mod watch;
 
@@ -24,6 +27,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser};
 use locker_host::{Extended, LockOptions, Locker, Unlock};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::acquire::{Acquired, acquire};
 use crate::args::{Args, Command};
@@ -31,8 +35,7 @@ use crate::exit::Exit;
 use crate::report::Report;
 use crate::signals::Signals;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -43,7 +46,7 @@ async fn main() -> ExitCode {
         }
     };
     let report = Report::new(args.json, args.quiet);
-    match run(args, report).await {
+    match runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report))) {
         Ok(exit) => exit.into(),
         Err(error) => {
             report.error(&error);
@@ -52,7 +55,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(args: Args, report: Report) -> Result<Exit> {
+/// A thread for each core if plugins run on them, else one.
+fn runtime(command: &Command) -> Result<Runtime> {
+    let mut builder = match command {
+        Command::Run(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    builder.enable_all().build().context("cannot start")
+}
+
+async fn act(args: Args, report: Report) -> Result<Exit> {
     match args.command {
         Command::Component { output } => {
             component(output.as_deref())?;
@@ -108,6 +120,7 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
             Ok(Exit::Done)
         }
         Command::Exec(exec) => exec::exec(locker, exec, report).await,
+        Command::Run(run) => run::run(locker, run, report).await,
         Command::Component { .. } | Command::Wit | Command::Completions { .. } | Command::Man { .. } => {
             bail!("this command needs no locker")
         }
@@ -152,7 +165,10 @@ fn component(output: Option<&std::path::Path>) -> Result<()> {
             std::fs::write(path, locker_host::COMPONENT).with_context(|| format!("cannot write {}", path.display()))
         }
         None if std::io::stdout().is_terminal() => {
-            bail!(exit::Misuse("the component is binary: name a file with -o FILE, or send it somewhere".to_owned()))
+            bail!(exit::Coded(
+                Exit::Usage,
+                "the component is binary: name a file with -o FILE, or send it somewhere".to_owned()
+            ))
         }
         None => print(locker_host::COMPONENT),
     }
@@ -165,7 +181,7 @@ fn man(command: Option<&str>) -> Result<Vec<u8>> {
         None => locker,
         Some(name) => {
             let found = locker.find_subcommand(name).cloned();
-            found.ok_or_else(|| exit::Misuse(format!("there is no command {name:?}: see locker --help")))?
+            found.ok_or_else(|| exit::Coded(Exit::Usage, format!("there is no command {name:?}: see locker --help")))?
         }
     };
     let mut page = Vec::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use locker_host::{Cache, Error, Locker, Memory, Quorum, Redis};
 
-use crate::exit::Misconfigured;
+use crate::exit::{Coded, Exit};
 use crate::report::Report;
 
 pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path>, report: Report) -> Result<Locker> {
@@ -23,7 +23,7 @@ pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path
             urls => {
                 let member = |url: &String| Ok(Arc::new(redis(url, prefix, ca)?) as Arc<dyn Cache>);
                 let members = urls.iter().map(member).collect::<Result<_>>()?;
-                Ok(Locker::new(Quorum::new(members).map_err(|error| Misconfigured(error.to_string()))?)?)
+                Ok(Locker::new(Quorum::new(members).map_err(|error| Coded(Exit::Refused, error.to_string()))?)?)
             }
         },
     }
@@ -42,14 +42,14 @@ fn urls_of(list: &str) -> Vec<String> {
 }
 
 fn redis(url: &str, prefix: Option<&str>, ca: Option<&Path>) -> Result<Redis> {
-    let wrong = |error: Error| Misconfigured(error.to_string());
+    let wrong = |error: Error| Coded(Exit::Refused, error.to_string());
     let mut redis = Redis::open(url).map_err(wrong)?;
     if let Some(prefix) = prefix {
         redis = redis.prefix(prefix).map_err(wrong)?;
     }
     if let Some(ca) = ca {
         let pem = std::fs::read(ca);
-        redis = redis.authority(pem.with_context(|| Misconfigured(format!("cannot read {}", ca.display())))?);
+        redis = redis.authority(pem.with_context(|| Coded(Exit::Refused, format!("cannot read {}", ca.display())))?);
     }
     Ok(redis)
 }
