@@ -1,6 +1,6 @@
 //! The examples do what they say.
 
-use crate::harness::{Command, RedisServer};
+use crate::harness::{Command, RedisServer, compose, rogue};
 
 #[tokio::test]
 async fn native_runs_on_memory_and_on_redis() {
@@ -10,4 +10,12 @@ async fn native_runs_on_memory_and_on_redis() {
         assert!(ran.code == Some(0) && ran.stdout.ends_with("\ndone\n"), "{ran:?}");
     }
     assert_eq!(server.keys().await, ["lock:\u{1f}fence{lock:nightly-report}"]);
+}
+
+#[tokio::test]
+async fn composed_needs_nothing_but_a_cache() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, compose(rogue())).unwrap();
+    let ran = Command::example("composed", &[file.path().to_str().unwrap()]).run().await;
+    assert!(ran.code == Some(0) && ran.stdout == "what?\nreleased 0 locks\n", "{ran:?}");
 }

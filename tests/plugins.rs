@@ -145,12 +145,12 @@ async fn a_plugin_holds_no_more_locks_than_it_may(#[values(By::Locker, By::Cache
 async fn a_plugin_that_asks_too_often_is_refused_for_a_while(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, locker.plugin(scope().max_attempts(20))).await;
+    let mut plugin = Embedded::start(by, locker.plugin(scope().max_requests(20))).await;
     let mut said = String::new();
     for _ in 0..40 {
         said = plugin.run(&["lock", "job", "60000", "0"]).await;
     }
-    assert!(said.starts_with("denied: this plugin has made 20 attempts"), "{said}");
+    assert!(said.starts_with("denied: this plugin has made 20 requests"), "{said}");
     until(async || plugin.run(&["lock", "job", "60000", "0"]).await == "held").await;
 }
 

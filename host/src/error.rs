@@ -70,13 +70,12 @@ impl Error {
     }
 
     pub(crate) fn fault(message: &str, cause: wasmtime::Error) -> Self {
-        Self::of_sandbox(ErrorKind::Fault, message, cause)
+        Self::new(ErrorKind::Fault, format!("{message}: {}", cause.root_cause())).of_sandbox(cause)
     }
 
-    pub(crate) fn of_sandbox(kind: ErrorKind, message: &str, cause: wasmtime::Error) -> Self {
-        let mut error = Self::new(kind, format!("{message}: {}", cause.root_cause()));
-        error.0.source = Some(Source::Sandbox(cause));
-        error
+    pub(crate) fn of_sandbox(mut self, cause: wasmtime::Error) -> Self {
+        self.0.source = Some(Source::Sandbox(cause));
+        self
     }
 
     pub(crate) fn about(mut self, lock: &str) -> Self {

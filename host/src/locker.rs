@@ -35,6 +35,9 @@ use crate::{Cache, Extended, Holder, Lease, Limits, Lock, LockOptions, Token, Un
 #[derive(Clone)]
 pub struct Locker(Arc<Inner>);
 
+/// What is longer than this in bytes is no argument, and is kept out of the component's small memory. It says what is right.
+const LONGEST: usize = 64 << 10;
+
 struct Inner {
     sandbox: Sandbox,
     shared: Arc<Shared>,
@@ -56,7 +59,7 @@ impl Locker {
     /// [`ErrorKind::Fault`] if the component cannot be loaded.
     pub fn with_limits(cache: impl Cache, limits: Limits) -> Result<Self, Error> {
         let shared = Arc::new(Shared::new(Arc::new(cache), limits.max_ttl));
-        let sandbox = Sandbox::new(shared.clone())?;
+        let sandbox = Sandbox::new(shared.clone(), limits)?;
         Ok(Self(Arc::new(Inner { sandbox, shared, deadline: limits.deadline })))
     }
 
@@ -80,7 +83,7 @@ impl Locker {
         let _waiting = waiting.map_err(|refused| Error::from(refused).about(name))?;
         let (turn, wait) = self.line_up(name, wait).await;
         let options = wit::Options { ttl_ms: ttl.map(whole_millis), wait_ms: Some(whole_millis(wait)), owner };
-        let mut call = self.call("lock", name, turn).await?;
+        let mut call = self.call("lock", name, options.owner.as_deref(), turn).await?;
         let Instance { store, exports } = &mut call;
         let locked = exports.locker_locker_locker().call_lock(store, name, &options);
         let answer = self.within(wait, locked).await;
@@ -96,7 +99,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
     pub async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<Unlock, Error> {
-        let mut call = self.call("unlock", name, None).await?;
+        let mut call = self.call("unlock", name, Some(token.as_ref()), None).await?;
         let Instance { store, exports } = &mut call;
         let unlocked = exports.locker_locker_locker().call_unlock(store, name, token.as_ref());
         let answer = self.within(Duration::ZERO, unlocked).await;
@@ -127,7 +130,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
     pub async fn extend(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<Extended, Error> {
-        let mut call = self.call("extend", name, None).await?;
+        let mut call = self.call("extend", name, Some(token.as_ref()), None).await?;
         let Instance { store, exports } = &mut call;
         let extended = exports.locker_locker_locker().call_extend(store, name, token.as_ref(), whole_millis(ttl));
         let answer = self.within(Duration::ZERO, extended).await;
@@ -156,7 +159,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`].
     pub async fn inspect(&self, name: &str) -> Result<Option<Holder>, Error> {
-        let mut call = self.call("inspect", name, None).await?;
+        let mut call = self.call("inspect", name, None, None).await?;
         let Instance { store, exports } = &mut call;
         let inspected = exports.locker_locker_locker().call_inspect(store, name);
         let answer = self.within(Duration::ZERO, inspected).await;
@@ -198,13 +201,21 @@ impl Locker {
         (turn, wait.saturating_sub(started.elapsed()))
     }
 
-    async fn call(&self, operation: &'static str, name: &str, turn: Option<Turn>) -> Result<Instance, Error> {
-        let instance = self.0.sandbox.instance().await;
-        let mut instance = instance.map_err(|cause| {
-            let error = Error::fault("the component cannot be started", cause).about(name);
-            events::failed(operation, &error);
-            error
-        })?;
+    /// An instance for a call with this name, and with another text if it has one.
+    async fn call(
+        &self,
+        operation: &'static str,
+        name: &str,
+        text: Option<&str>,
+        turn: Option<Turn>,
+    ) -> Result<Instance, Error> {
+        let instance = if name.len().max(text.map_or(0, str::len)) > LONGEST {
+            Err(Error::new(ErrorKind::Invalid, "a lock's name, a token or an owner label is at most 512 bytes"))
+        } else {
+            let instance = self.0.sandbox.instance().await;
+            instance.map_err(|cause| Error::fault("the component cannot be started", cause))
+        };
+        let mut instance = instance.map_err(|error| failed(operation, name, error))?;
         instance.store.data_mut().call.begin(operation, turn);
         Ok(instance)
     }
@@ -242,11 +253,7 @@ impl Locker {
             Ok(Err(cause)) => Err(Error::fault("the component was stopped", cause)),
             Err(error) => Err(error),
         };
-        answer.map_err(|error| {
-            let error = error.about(name);
-            events::failed(operation, &error);
-            error
-        })
+        answer.map_err(|error| failed(operation, name, error))
     }
 
     /// The same locker within a scope.
@@ -279,6 +286,12 @@ impl Locker {
     pub(crate) fn give_back(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
         self.0.shared.give_back(name.to_owned(), token.as_str().to_owned(), gone, runtime);
     }
+}
+
+fn failed(operation: &'static str, name: &str, error: Error) -> Error {
+    let error = error.about(name);
+    events::failed(operation, &error);
+    error
 }
 
 impl From<wit::Error> for Error {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// What a [`Locker`](crate::Locker) allows.
+/// What a [`Locker`](crate::Locker) allows its callers, and the component in its sandbox. A call in which the component goes
+/// beyond a limit fails with [`ErrorKind::Fault`](crate::ErrorKind::Fault), and its instance is not used again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,11 +19,23 @@ pub struct Limits {
     /// How long an operation may take, besides the time that its caller chose to wait for the lock. 10 seconds by
     /// default: long enough for a failover to be seen, short enough to be told of it.
     pub deadline: Duration,
+    /// The memory of one instance of the component, in bytes. 4 MiB by default: it needs a little over 1 MiB, most of it stack
+    /// that is never touched.
+    pub memory: usize,
+    /// How many instructions of WebAssembly one call may take, more or less. 1,000,000,000 by default: a lock without
+    /// contention takes a few thousand, a waiter that is woken in vain about as many each time, and a component that loops
+    /// is stopped after a second or two.
+    pub fuel: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_ttl: Duration::from_secs(24 * 60 * 60), deadline: Duration::from_secs(10) }
+        Self {
+            max_ttl: Duration::from_secs(24 * 60 * 60),
+            deadline: Duration::from_secs(10),
+            memory: 4 << 20,
+            fuel: 1_000_000_000,
+        }
     }
 }
 

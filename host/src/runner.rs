@@ -109,8 +109,9 @@ impl Runner {
             let component = Component::from_binary(self.linker.engine(), component)?;
             CommandPre::new(self.linker.instantiate_pre(&component)?)
         };
-        let wrong = |cause| Error::of_sandbox(ErrorKind::Invalid, "this is no program that can run here", cause);
-        let command = loaded().map_err(wrong)?;
+        let command = loaded().map_err(|cause| {
+            Error::new(ErrorKind::Invalid, format!("this is no program that can run here: {cause:#}")).of_sandbox(cause)
+        })?;
         Ok(Program { command, memory: self.memory, time: self.time })
     }
 

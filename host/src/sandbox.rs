@@ -5,16 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 
+use crate::Limits;
 use crate::bindings::{Component as Exports, ComponentPre};
 use crate::call::{Call, Shared};
 use crate::error::Error;
 
-/// Linear memory of one instance. The component needs a little over 1 MiB, most of it untouched stack.
-const MEMORY: usize = 4 << 20;
-/// Instructions of one call, more or less: a lock without contention takes a few thousand, a waiter that is woken in
-/// vain about as many each time. A component that loops is stopped after a second or two.
-const FUEL: u64 = 1_000_000_000;
-/// How many of them run before other tasks of the same thread get their chance.
+/// How many instructions run before other tasks of the same thread get their chance.
 const SLICE: u64 = 1_000_000;
 /// Instances kept for reuse. More may run at once.
 const WARM: usize = 64;
@@ -23,6 +19,7 @@ pub(crate) struct Sandbox {
     component: ComponentPre<State>,
     warm: Mutex<Vec<Instance>>,
     shared: Arc<Shared>,
+    limits: Limits,
 }
 
 /// An instance of the component, used by one call at a time. One whose call did not come to its end is not used again.
@@ -37,11 +34,11 @@ pub(crate) struct State {
 }
 
 impl Sandbox {
-    pub(crate) fn new(shared: Arc<Shared>) -> Result<Self, Error> {
-        Self::compile(shared).map_err(|cause| Error::fault("the component cannot be loaded", cause))
+    pub(crate) fn new(shared: Arc<Shared>, limits: Limits) -> Result<Self, Error> {
+        Self::compile(shared, limits).map_err(|cause| Error::fault("the component cannot be loaded", cause))
     }
 
-    fn compile(shared: Arc<Shared>) -> wasmtime::Result<Self> {
+    fn compile(shared: Arc<Shared>, limits: Limits) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config.consume_fuel(true);
         let engine = Engine::new(&config)?;
@@ -49,12 +46,12 @@ impl Sandbox {
         Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;
         let component = Component::from_binary(&engine, crate::COMPONENT)?;
         let component = ComponentPre::new(linker.instantiate_pre(&component)?)?;
-        Ok(Self { component, warm: Mutex::default(), shared })
+        Ok(Self { component, warm: Mutex::default(), shared, limits })
     }
 
     /// The same component in instances of their own, for those who share something else.
     pub(crate) fn apart(&self, shared: Arc<Shared>) -> Self {
-        Self { component: self.component.clone(), warm: Mutex::default(), shared }
+        Self { component: self.component.clone(), warm: Mutex::default(), shared, limits: self.limits }
     }
 
     /// A warm instance, or a new one.
@@ -64,7 +61,7 @@ impl Sandbox {
             Some(instance) => instance,
             None => self.instantiate().await?,
         };
-        instance.store.set_fuel(FUEL)?;
+        instance.store.set_fuel(self.limits.fuel)?;
         Ok(instance)
     }
 
@@ -77,10 +74,10 @@ impl Sandbox {
     }
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
-        let limits = StoreLimitsBuilder::new().memory_size(MEMORY).trap_on_grow_failure(true).build();
+        let limits = StoreLimitsBuilder::new().memory_size(self.limits.memory).trap_on_grow_failure(true).build();
         let mut store = Store::new(self.component.engine(), State { call: Call::new(self.shared.clone()), limits });
         store.limiter(|state| &mut state.limits);
-        store.set_fuel(FUEL)?;
+        store.set_fuel(self.limits.fuel)?;
         store.fuel_async_yield_interval(Some(SLICE))?;
         let exports = self.component.instantiate_async(&mut store).await?;
         Ok(Instance { store, exports })

@@ -37,7 +37,7 @@ pub struct Scope {
     max_name: usize,
     max_held: usize,
     max_waiting: usize,
-    max_attempts: u32,
+    max_requests: u32,
     denied: HashSet<Operation>,
 }
 
@@ -74,7 +74,7 @@ impl Scope {
             max_name: 512,
             max_held: 64,
             max_waiting: 16,
-            max_attempts: 1000,
+            max_requests: 1000,
             denied: HashSet::new(),
         })
     }
@@ -108,11 +108,11 @@ impl Scope {
         self
     }
 
-    /// How many attempts to take a lock it may make in a second. 1000 by default: a plugin that asks again and again instead of
-    /// waiting would cost the store as much as a hundred that wait.
+    /// How many requests to the store it may cause in a second, besides releasing what it holds. 1000 by default: more than
+    /// a plugin needs that waits for its locks, and a few percent of what a store can answer.
     #[must_use]
-    pub fn max_attempts(mut self, a_second: u32) -> Self {
-        self.max_attempts = a_second;
+    pub fn max_requests(mut self, a_second: u32) -> Self {
+        self.max_requests = a_second;
         self
     }
 
@@ -185,8 +185,8 @@ struct Usage {
     held: HashMap<(String, String), Held>,
     instances: u64,
     waiting: usize,
-    /// Attempts that were made since a moment ago.
-    attempts: f64,
+    /// Requests of the last second, more or less: they are forgotten at the rate at which they are allowed.
+    requests: f64,
     counted: Option<Instant>,
 }
 
@@ -245,24 +245,34 @@ impl Scoped {
         ours.map(|(this, _)| this.clone()).collect()
     }
 
-    /// Counts an attempt to store a value for `ttl`.
-    fn attempt(&self, name: &str, value: &str, ttl: Duration) -> Result<(), CacheError> {
+    /// Counts a request.
+    fn request(&self) -> Result<(), CacheError> {
         let mut usage = lock(&self.usage);
-        let (now, most) = (Instant::now(), f64::from(self.scope.max_attempts));
+        let (now, most) = (Instant::now(), f64::from(self.scope.max_requests));
         let since = usage.counted.replace(now).map_or(0.0, |counted| (now - counted).as_secs_f64());
-        usage.attempts = (usage.attempts - since * most).max(0.0);
-        if usage.attempts + 1.0 > most {
-            return Err(refused(format!("this plugin has made {most} attempts in a second, and no more are allowed")));
+        usage.requests = (usage.requests - since * most).max(0.0);
+        if usage.requests + 1.0 > most {
+            return Err(refused(format!("this plugin has made {most} requests in a second, and no more are allowed")));
         }
-        usage.attempts += 1.0;
+        usage.requests += 1.0;
+        Ok(())
+    }
+
+    /// Counts a value that is about to be stored for `ttl`.
+    fn hold(&self, name: &str, value: &str, ttl: Duration) -> Result<(), CacheError> {
+        let mut usage = lock(&self.usage);
         usage.forget_expired();
         let this = (name.to_owned(), value.to_owned());
         if usage.held.len() >= self.scope.max_held && !usage.held.contains_key(&this) {
             let held = usage.held.len();
             return Err(refused(format!("this plugin holds {held} locks, and no more are allowed: release one first")));
         }
-        usage.held.insert(this, Held { by: self.instance, gone: expiry(now, ttl) });
+        usage.held.insert(this, Held { by: self.instance, gone: expiry(Instant::now(), ttl) });
         Ok(())
+    }
+
+    fn holds(&self, name: &str, value: &str) -> bool {
+        lock(&self.usage).held.contains_key(&(name.to_owned(), value.to_owned()))
     }
 
     fn forget(&self, name: &str, value: &str) {
@@ -299,8 +309,9 @@ impl Cache for Scoped {
         if value.len() > MAX_VALUE {
             return Err(CacheError::new(ErrorKind::Invalid, format!("a value is at most {MAX_VALUE} bytes")));
         }
+        self.request()?;
         // Counted before it is stored: if this is dropped on the way, it may be there all the same.
-        self.attempt(name, value, ttl)?;
+        self.hold(name, value, ttl)?;
         let answer = self.cache.set_if_absent(&key, value, Some(ttl)).await;
         match &answer {
             Ok(Set::Stored(_)) => {}
@@ -313,6 +324,7 @@ impl Cache for Scoped {
     async fn extend_if_equal(&self, name: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
         let key = self.scope.key(Operation::Extend, name)?;
         let ttl = self.scope.ttl(ttl)?;
+        self.request()?;
         let asked = Instant::now();
         let answer = self.cache.extend_if_equal(&key, value, ttl).await;
         if let Ok(Extend::Extended(_)) = answer {
@@ -326,6 +338,9 @@ impl Cache for Scoped {
 
     async fn delete_if_equal(&self, name: &str, value: &str) -> Result<Delete, CacheError> {
         let key = self.scope.key(Operation::Unlock, name)?;
+        if !self.holds(name, value) {
+            self.request()?;
+        }
         let answer = self.cache.delete_if_equal(&key, value).await;
         if answer.is_ok() {
             self.forget(name, value);
@@ -334,15 +349,20 @@ impl Cache for Scoped {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Entry>, CacheError> {
-        self.cache.get(&self.scope.key(Operation::Inspect, name)?).await
+        let key = self.scope.key(Operation::Inspect, name)?;
+        self.request()?;
+        self.cache.get(&key).await
     }
 
     async fn wait_until_absent(&self, name: &str, timeout: Duration) -> Result<(), CacheError> {
-        self.cache.wait_until_absent(&self.scope.key(Operation::Wait, name)?, timeout).await
+        let key = self.scope.key(Operation::Wait, name)?;
+        self.request()?;
+        self.cache.wait_until_absent(&key, timeout).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         self.scope.allow(Operation::Inspect)?;
+        self.request()?;
         let namespace = self.scope.qualified("");
         let keys = self.cache.keys().await?;
         Ok(keys.iter().filter_map(|key| key.strip_prefix(&namespace)).map(str::to_owned).collect())

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -111,8 +111,22 @@ fn programs() -> &'static PathBuf {
     })
 }
 
+/// A component, built from a package of this workspace.
+pub(crate) fn wasm(package: &str, features: &[&str]) -> Vec<u8> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("plugin");
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "--target", "wasm32-wasip2", "--package", package]).args(features);
+    // Flags of the tests' build are for another target.
+    cargo.args(["--profile", "component", "--target-dir"]).arg(&target).env_remove("RUSTFLAGS");
+    assert!(cargo.status().unwrap().success(), "{package} does not build");
+    let built = target.join("wasm32-wasip2/component").join(package.replace('-', "_")).with_extension("wasm");
+    std::fs::read(&built).or_else(|_| std::fs::read(built.with_file_name(package).with_extension("wasm"))).unwrap()
+}
+
 /// Cargo, to build what `cargo test` does not.
-pub(crate) fn cargo() -> std::process::Command {
+fn cargo() -> std::process::Command {
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // What cargo tells a test of its package would make it build again what is built.

@@ -13,7 +13,7 @@ mod tls;
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran, send};
 pub(crate) use flaky::Flaky;
-pub(crate) use plugin::{By, Embedded, run_sync};
+pub(crate) use plugin::{By, Embedded, compose, rogue, run_sync};
 pub(crate) use proxy::{Fault, Proxy};
 pub(crate) use redis_server::RedisServer;
 pub(crate) use sentinels::Sentinels;

@@ -1,6 +1,5 @@
 //! A plugin in an embedder's wasmtime, built from `tests/plugin`.
 
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use locker_host::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
@@ -10,7 +9,7 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Instance, Linker, ResourceType};
 use wasmtime::{Engine, Store};
 
-use super::command::cargo;
+use super::command::wasm;
 
 /// How a plugin comes by its locks.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +18,8 @@ pub(crate) enum By {
     Locker,
     /// The plugin was composed with the component, and the embedder links `cache`.
     Cache,
+    /// The plugin reaches for the `cache` itself, and the embedder links it.
+    Force,
 }
 
 /// An instance of the plugin.
@@ -28,21 +29,21 @@ pub(crate) struct Embedded {
 }
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(Engine::default);
-static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(build);
-static COMPOSED: LazyLock<Vec<u8>> = LazyLock::new(compose);
+static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-plugin", &[]));
+static FORCEFUL: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-plugin", &["--features", "cache"]));
+static COMPOSED: LazyLock<Vec<u8>> = LazyLock::new(|| compose(&PLUGIN));
 
 impl Embedded {
     pub(crate) async fn start(by: By, plugin: Plugin) -> Self {
         let mut linker = Linker::new(&ENGINE);
+        match by {
+            By::Locker => add_to_linker(&mut linker, |plugin| plugin).unwrap(),
+            By::Cache | By::Force => add_cache_to_linker(&mut linker, |plugin| plugin).unwrap(),
+        }
         let bytes = match by {
-            By::Locker => {
-                add_to_linker(&mut linker, |plugin| plugin).unwrap();
-                &PLUGIN
-            }
-            By::Cache => {
-                add_cache_to_linker(&mut linker, |plugin| plugin).unwrap();
-                &COMPOSED
-            }
+            By::Locker => &PLUGIN,
+            By::Cache => &COMPOSED,
+            By::Force => &FORCEFUL,
         };
         let component = component(&mut linker, bytes);
         let mut store = Store::new(&ENGINE, plugin);
@@ -96,26 +97,20 @@ fn component(linker: &mut Linker<Plugin>, bytes: &[u8]) -> Component {
     component
 }
 
-fn build() -> Vec<u8> {
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("plugin");
-    let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--package", "locker-test-plugin", "--target", "wasm32-wasip2"]);
-    // Flags of the tests' build are for another target.
-    cargo.args(["--profile", "component", "--target-dir"]).arg(&target).env_remove("RUSTFLAGS");
-    assert!(cargo.status().unwrap().success(), "the plugin does not build");
-    let built: PathBuf =
-        [target.as_path(), "wasm32-wasip2/component/locker_test_plugin.wasm".as_ref()].iter().collect();
-    std::fs::read(built).unwrap()
+/// A program that does what its arguments tell it, mostly evil.
+pub(crate) fn rogue() -> &'static [u8] {
+    static ROGUE: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-rogue", &[]));
+    &ROGUE
 }
 
 /// As `wac plug plugin.wasm --plug locker.wasm` does.
-fn compose() -> Vec<u8> {
+pub(crate) fn compose(plugin: &[u8]) -> Vec<u8> {
     let mut graph = CompositionGraph::new();
     let mut package = |name: &str, bytes: &[u8]| {
         let package = Package::from_bytes(name, None, bytes.to_vec(), graph.types_mut()).unwrap();
         graph.register_package(package).unwrap()
     };
-    let (socket, locker) = (package("test:plugin", &PLUGIN), package("test:locker", locker_host::COMPONENT));
+    let (socket, locker) = (package("test:plugin", plugin), package("test:locker", locker_host::COMPONENT));
     plug(&mut graph, vec![locker], socket).unwrap();
     graph.encode(EncodeOptions::default()).unwrap()
 }

@@ -85,7 +85,10 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
             Ok(Exit::Done)
         }
         command => {
-            let locker = open::locker(args.cache.as_deref(), args.prefix.as_deref(), args.ca.as_deref(), report)?;
+            // Plugins share what lies in memory.
+            let usual = matches!(command, Command::Run(_)).then_some("memory");
+            let cache = args.cache.as_deref().or(usual);
+            let locker = open::locker(cache, args.prefix.as_deref(), args.ca.as_deref(), report)?;
             let exit = with_locker(&locker, command, report).await;
             if !matches!(exit, Ok(Exit::Lost)) {
                 // What was taken in vain is given back. What was lost has been tried already.

@@ -116,7 +116,7 @@ fn wasi(run: &Run, name: &str) -> Result<WasiCtx> {
     for grant in &run.grants {
         match grant {
             Grant::InheritEnv => wasi.envs(&environment()),
-            Grant::InheritNetwork => wasi.inherit_network(),
+            Grant::InheritNetwork => wasi.inherit_network().allow_tcp(true).allow_udp(true),
             Grant::AllowIpNameLookup => wasi.allow_ip_name_lookup(true),
         };
     }

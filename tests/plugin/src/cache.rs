@@ -1,0 +1,67 @@
+//! Reaches for the cache below the locker, as no honest plugin would.
+
+mod bindings {
+    #![allow(missing_docs, unreachable_pub, reason = "generated")]
+    wit_bindgen::generate!({
+        inline: "
+            package test:plugin;
+            world plugin {
+                import locker:locker/cache@0.1.0;
+                import wasi:random/random@0.2.0;
+                /// Does what the words say, and answers how it went.
+                export run: func(words: list<string>) -> string;
+            }
+        ",
+        path: "../../wit",
+        generate_all,
+    });
+    use super::Plugin;
+    export!(Plugin);
+}
+
+use bindings::locker::locker::cache::{
+    DeleteOutcome, Error, ExtendOutcome, SetOutcome, delete_if_equal, extend_if_equal, get, set_if_absent,
+    wait_until_absent,
+};
+use bindings::wasi::random::random::get_random_bytes;
+
+struct Plugin;
+
+impl bindings::Guest for Plugin {
+    fn run(words: Vec<String>) -> String {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        act(&words).unwrap_or_else(|error| match error {
+            Error::Unavailable(why) => format!("unavailable: {why}"),
+            Error::Denied(why) => format!("denied: {why}"),
+            Error::Invalid(why) => format!("invalid: {why}"),
+        })
+    }
+}
+
+fn act(words: &[&str]) -> Result<String, Error> {
+    Ok(match *words {
+        ["set", key, value, ttl_ms] => match set_if_absent(key, value, ttl_ms.parse().ok())? {
+            SetOutcome::Stored(stored) => format!("stored for {} ms", stored.ttl_ms),
+            SetOutcome::Occupied(entry) => format!("occupied by {}", entry.value),
+        },
+        ["extend", key, value, ttl_ms] => match extend_if_equal(key, value, ttl_ms.parse().unwrap_or_default())? {
+            ExtendOutcome::Extended(_) => "extended",
+            ExtendOutcome::Absent => "absent",
+            ExtendOutcome::Different => "different",
+        }
+        .to_owned(),
+        ["delete", key, value] => match delete_if_equal(key, value)? {
+            DeleteOutcome::Deleted => "deleted",
+            DeleteOutcome::Absent => "absent",
+            DeleteOutcome::Different => "different",
+        }
+        .to_owned(),
+        ["get", key] => get(key)?.map_or_else(|| "absent".to_owned(), |entry| entry.value),
+        ["wait", key, timeout_ms] => wait_until_absent(key, timeout_ms.parse().unwrap_or(u64::MAX))?.to_string(),
+        ["random", bytes] => get_random_bytes(bytes.parse().unwrap_or(u64::MAX)).len().to_string(),
+        ["ask for ever", key] => loop {
+            get(key)?;
+        },
+        _ => "what?".to_owned(),
+    })
+}
