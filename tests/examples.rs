@@ -19,3 +19,10 @@ async fn composed_needs_nothing_but_a_cache() {
     let ran = Command::example("composed", &[file.path().to_str().unwrap()]).run().await;
     assert!(ran.code == Some(0) && ran.stdout == "what?\nreleased 0 locks\n", "{ran:?}");
 }
+
+#[test]
+fn the_readme_shows_a_whole_host_of_at_most_thirty_lines() {
+    let (readme, example) = (include_str!("../README.md"), include_str!("../host/examples/plugins.rs"));
+    assert!(readme.contains(example));
+    assert!(example.lines().filter(|line| !line.is_empty() && !line.starts_with("//")).count() <= 30);
+}

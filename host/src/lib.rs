@@ -61,15 +61,38 @@
 //! # }
 //! ```
 //!
+//! A plugin that loops, hoards memory or traps is its embedder's to stop, by the limits of the embedder's own stores. `Runner`
+//! has them set, for components that are whole programs.
+//!
+//! # Limits
+//!
+//! | what | limit | why |
+//! |---|---|---|
+//! | the lock component: memory | [`Limits::memory`]: 4 MiB | it needs a little over one |
+//! | the lock component: instructions of a call | [`Limits::fuel`]: a billion | a lock takes thousands |
+//! | an operation, besides its wait | [`Limits::deadline`]: 10 s | longer than a failover takes |
+//! | a time to live | [`Limits::max_ttl`]: a day | what a crash costs the others at most |
+//! | a plugin: what it does with locks | [`Scope`] | what one plugin that went wild may cost the others |
+//! | a program: memory | `Runner::max_memory`: 256 MiB | interpreters fit |
+//! | a program: time | `Runner::max_time`: none | programs may be services; one that loops gives way every 10 ms |
+//!
+//! What goes beyond a limit of the sandbox is answered with [`ErrorKind::Fault`], its instance is thrown away, and other calls do
+//! not notice. What goes beyond a scope is [`ErrorKind::Denied`], and the plugin goes on.
+//!
+//! # Versions of the contract
+//!
 //! The WIT package follows semantic versioning. A plugin that was built against 0.1.0 runs on every host that offers a
-//! later 0.1; what breaks a plugin comes as 0.2, and a host then offers both for a while.
+//! later 0.1; what breaks a plugin comes as 0.2, and a host then offers both for a while. The same holds for the component: one of
+//! 0.1.0 runs on every later host of 0.1. An item says since when it is there (`@since`), and a plugin must not rely on what is
+//! newer than the host that it is to run on.
 //!
 //! # Features
 //!
-//! Both are on by default; a host of plugins that keeps its locks in memory, or in a cache of its own, needs neither.
+//! All are on by default; a host of plugins that keeps its locks in memory, or in a cache of its own, needs none.
 //!
 //! - `redis`: the store in Redis.
-//! - `cli`: the command `locker`, and what only it needs.
+//! - `run`: `Runner`, which runs whole programs, with `wasmtime-wasi`.
+//! - `cli`: the command `locker`, and what only it needs, which includes both.
 //!
 //! # Layout
 //!
@@ -81,7 +104,7 @@
 //! - `sandbox`: runs the component within limits, in instances that are kept warm; `bindings` are its WIT in Rust.
 //! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
 //!   if nobody learns of it; `queue`: who is next to be woken.
-//! - `plugin`: locks for an embedder's plugins; `scope`: what each of them may do.
+//! - `plugin`: locks for an embedder's plugins; `scope`: what each of them may do; `runner`: runs programs that use locks.
 //! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` out of several. They know nothing
 //!   of locks.
 
@@ -145,6 +168,6 @@ pub const WIT: &str = concat!(
     include_str!("../wit/cache.wit"),
 );
 
-#[cfg(all(doctest, feature = "redis", not(packaged)))]
+#[cfg(all(doctest, feature = "redis", feature = "run", not(packaged)))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
