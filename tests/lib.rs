@@ -4,6 +4,7 @@
 //!
 //! - `harness`: starts stores and commands, and ends them.
 //! - one module a topic; what is said of a lock runs on every store.
+//! - `languages`: plugins and hosts in other languages than Rust.
 
 #![cfg(test)]
 
@@ -24,6 +25,7 @@ mod fence;
 mod grant;
 mod hold;
 mod keys;
+mod languages;
 mod limits;
 mod list;
 mod outage;

@@ -32,7 +32,8 @@ impl Command {
         Self::of(programs().join("examples").join(name), arguments)
     }
 
-    fn of(program: PathBuf, arguments: &[&str]) -> Self {
+    /// Another program, with these arguments.
+    pub(crate) fn of(program: PathBuf, arguments: &[&str]) -> Self {
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).env("LOCKER_CACHE", "memory").env_remove("LOCKER_TOKEN");
         command.stdin(Stdio::null()).kill_on_drop(true);

@@ -11,7 +11,7 @@ mod store;
 mod tls;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use command::{Command, Ran, send};
+pub(crate) use command::{Command, Ran, send, wasm};
 pub(crate) use flaky::Flaky;
 pub(crate) use plugin::{By, Embedded, compose, rogue, run_sync};
 pub(crate) use proxy::{Fault, Proxy};

@@ -1,0 +1,126 @@
+"""A host of Locker in Python: lends the component a store, and checks that what it gets is a lock.
+
+Run it with the path of the component, in a Python that has the package wasmtime.
+"""
+
+import re
+import secrets
+import sys
+import time
+
+from wasmtime import Engine, Store
+from wasmtime.component import Component, Linker, Variant
+
+from cache import Cache, record
+
+NAME = "nightly-report"
+
+
+def main():
+    engine = Engine()
+    store = Store(engine)
+    linker = Linker(engine)
+    link(linker, "locker:locker/cache@0.1.0", methods(Cache()))
+    link(linker, "wasi:random/random@0.2.0", {
+        "get-random-bytes": secrets.token_bytes,
+        "get-random-u64": lambda: secrets.randbits(64),
+    })
+    component = Component.from_file(engine, sys.argv[1])
+    check_all(Locker(store, linker.instantiate(store, component)))
+
+
+def methods(cache):
+    names = ["set-if-absent", "extend-if-equal", "delete-if-equal", "get", "wait-until-absent"]
+    return {name: getattr(cache, name.replace("-", "_")) for name in names}
+
+
+def link(linker, interface, functions):
+    with linker.root() as root, root.add_instance(interface) as instance:
+        for name, function in functions.items():
+            instance.add_func(name, lambda _store, *arguments, function=function: function(*arguments))
+
+
+class Locker:
+    """The functions that the component exports."""
+
+    def __init__(self, store, instance):
+        self.store = store
+        self.instance = instance
+        self.exports = instance.get_export_index(store, "locker:locker/locker@0.1.0")
+
+    def lock(self, name, ttl_ms=None, wait_ms=None, owner=None):
+        return self.call("lock", name, record(ttl_ms=ttl_ms, wait_ms=wait_ms, owner=owner))
+
+    def unlock(self, name, token):
+        return self.call("unlock", name, token)
+
+    def extend(self, name, token, ttl_ms):
+        return self.call("extend", name, token, ttl_ms)
+
+    def inspect(self, name):
+        return self.call("inspect", name)
+
+    def call(self, name, *arguments):
+        index = self.instance.get_export_index(self.store, name, self.exports)
+        answer = self.instance.get_func(self.store, index)(self.store, *arguments)
+        # wasmtime tells a good result from a bad one only where they would look alike.
+        return answer.payload if isinstance(answer, Variant) and answer.tag in ["ok", "err"] else answer
+
+
+def check_all(locker):
+    granted = locker.lock(NAME, ttl_ms=60_000)
+    first = granted.payload
+    check(
+        "a free name is granted, with a token of 32 hex digits and a fence",
+        granted.tag == "granted" and re.fullmatch("[0-9a-f]{32}", first.token) and first.fence > 0,
+    )
+    check("a token releases its lock", locker.unlock(NAME, first.token) == "released")
+    check(
+        "what was released is absent",
+        locker.unlock(NAME, first.token) == "absent" and locker.inspect(NAME) is None,
+    )
+
+    mine = locker.lock(NAME, ttl_ms=60_000, owner="python").payload
+    check("a later grant has a higher fence", mine.fence > first.fence)
+    held = locker.lock(NAME)
+    holder = held.payload
+    check(
+        "a held name tells its owner and the time left",
+        held.tag == "held" and holder.owner == "python" and 50_000 < getattr(holder, "ttl-ms") <= 60_000,
+    )
+    check("it does not tell the token", mine.token not in vars(holder).values())
+    found = locker.inspect(NAME)
+    check("inspect tells the same", found.owner == "python" and found.fence == mine.fence)
+    check(
+        "a wrong token releases nothing",
+        locker.unlock(NAME, first.token) == "held-by-other" and locker.inspect(NAME).fence == mine.fence,
+    )
+    extended = locker.extend(NAME, mine.token, 90_000)
+    check(
+        "an extension keeps the token and the fence",
+        extended.tag == "extended" and extended.payload.token == mine.token and extended.payload.fence == mine.fence,
+    )
+    check("it gives the lock a new time to live", getattr(locker.inspect(NAME), "ttl-ms") > 80_000)
+    locker.unlock(NAME, mine.token)
+
+    started = time.monotonic()
+    short = locker.lock(NAME, ttl_ms=300).payload
+    later = locker.lock(NAME, ttl_ms=60_000, wait_ms=60_000)
+    waited = time.monotonic() - started
+    check(
+        "a lock that expired goes to who waits for it",
+        later.tag == "granted" and later.payload.fence > short.fence,
+    )
+    check("not before its time, nor long after it", 0.3 <= waited < 10)
+    check("the token of a lock that expired releases nothing", locker.unlock(NAME, short.token) == "held-by-other")
+
+    check("an empty name is invalid", locker.lock("").tag == "invalid")
+
+
+def check(sentence, holds):
+    if not holds:
+        sys.exit(f"this does not hold: {sentence}")
+    print(sentence)
+
+
+main()
