@@ -12,6 +12,7 @@ mod harness;
 
 mod cli;
 mod cluster;
+mod code;
 mod component;
 mod contention;
 mod events;

@@ -91,8 +91,9 @@
 //! All are on by default; a host of plugins that keeps its locks in memory, or in a cache of its own, needs none.
 //!
 //! - `redis`: the store in Redis.
+//! - `code-cache`: `keep_code_in`, which keeps compiled code for the next process.
 //! - `run`: `Runner`, which runs whole programs, with `wasmtime-wasi`.
-//! - `cli`: the command `locker`, and what only it needs, which includes both.
+//! - `cli`: the command `locker`, and what only it needs, which includes all of these.
 //!
 //! # Layout
 //!
@@ -101,7 +102,8 @@
 //! - `locker`: [`Locker`], what callers use; `options`: how they use it; `lease`: what it answers; `error`: what it
 //!   answers when it cannot.
 //! - `guard`: holding a lock while work is done; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
-//! - `sandbox`: runs the component within limits, in instances that are kept warm; `bindings` are its WIT in Rust.
+//! - `sandbox`: runs the component within limits, in instances that are kept warm; `code`: what it was compiled to;
+//!   `bindings` are its WIT in Rust.
 //! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
 //!   if nobody learns of it; `queue`: who is next to be woken.
 //! - `plugin`: locks for an embedder's plugins; `scope`: what each of them may do; `runner`: runs programs that use locks.
@@ -113,6 +115,7 @@
 mod bindings;
 mod cache;
 mod call;
+mod code;
 mod error;
 mod events;
 mod give_back;
@@ -134,6 +137,8 @@ mod sandbox;
 mod scope;
 
 pub use cache::{Cache, CacheError, Delete, Entry, Extend, Set, Stored};
+#[cfg(feature = "code-cache")]
+pub use code::keep_code_in;
 pub use error::{Error, ErrorKind};
 pub use guard::{Guard, Loss, Ran};
 pub use lease::{Extended, Holder, Lease, Lock, Token, Unlock};

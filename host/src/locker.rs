@@ -45,7 +45,8 @@ struct Inner {
 }
 
 impl Locker {
-    /// A locker over `cache`. This compiles the component, which takes some ten milliseconds: make one and clone it.
+    /// A locker over `cache`. The first one in a process compiles the component, which takes some ten milliseconds, or finds it
+    /// where `keep_code_in` said.
     ///
     /// # Errors
     /// [`ErrorKind::Fault`] if the component cannot be loaded.

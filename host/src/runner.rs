@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use crate::{Error, ErrorKind, Plugin, add_to_linker};
+use crate::{Error, ErrorKind, Plugin, add_to_linker, code};
 
 /// Runs programs that use locks: components for the world `wasi:cli/command`, in any language, that may import
 /// `locker:locker/locker`.
@@ -106,7 +106,7 @@ impl Runner {
     /// is not here.
     pub fn load(&self, component: &[u8]) -> Result<Program, Error> {
         let loaded = || {
-            let component = Component::from_binary(self.linker.engine(), component)?;
+            let component = code::component(self.linker.engine(), component)?;
             CommandPre::new(self.linker.instantiate_pre(&component)?)
         };
         let command = loaded().map_err(|cause| {

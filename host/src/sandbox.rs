@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 
-use crate::Limits;
 use crate::bindings::{Component as Exports, ComponentPre};
 use crate::call::{Call, Shared};
 use crate::error::Error;
+use crate::{Limits, code};
 
 /// How many instructions run before other tasks of the same thread get their chance.
 const SLICE: u64 = 1_000_000;
@@ -35,17 +35,7 @@ pub(crate) struct State {
 
 impl Sandbox {
     pub(crate) fn new(shared: Arc<Shared>, limits: Limits) -> Result<Self, Error> {
-        Self::compile(shared, limits).map_err(|cause| Error::fault("the component cannot be loaded", cause))
-    }
-
-    fn compile(shared: Arc<Shared>, limits: Limits) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config.consume_fuel(true);
-        let engine = Engine::new(&config)?;
-        let mut linker = Linker::new(&engine);
-        Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;
-        let component = Component::from_binary(&engine, crate::COMPONENT)?;
-        let component = ComponentPre::new(linker.instantiate_pre(&component)?)?;
+        let component = compiled().map_err(|cause| Error::fault("the component cannot be loaded", cause))?;
         Ok(Self { component, warm: Mutex::default(), shared, limits })
     }
 
@@ -86,4 +76,20 @@ impl Sandbox {
     fn warm(&self) -> MutexGuard<'_, Vec<Instance>> {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The component, compiled once in this process.
+fn compiled() -> wasmtime::Result<ComponentPre<State>> {
+    static COMPILED: Mutex<Option<ComponentPre<State>>> = Mutex::new(None);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(component) = &*compiled {
+        return Ok(component.clone());
+    }
+    let mut config = Config::new();
+    config.consume_fuel(true);
+    let engine = Engine::new(&config)?;
+    let mut linker = Linker::new(&engine);
+    Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;
+    let component = code::component(&engine, crate::COMPONENT)?;
+    Ok(compiled.insert(ComponentPre::new(linker.instantiate_pre(&component)?)?).clone())
 }

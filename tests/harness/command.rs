@@ -36,6 +36,7 @@ impl Command {
     pub(crate) fn of(program: PathBuf, arguments: &[&str]) -> Self {
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).env("LOCKER_CACHE", "memory").env_remove("LOCKER_TOKEN");
+        command.env("XDG_CACHE_HOME", programs().join("caches"));
         command.stdin(Stdio::null()).kill_on_drop(true);
         Self(command)
     }

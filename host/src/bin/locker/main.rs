@@ -85,6 +85,7 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
             Ok(Exit::Done)
         }
         command => {
+            open::code();
             // Plugins share what lies in memory.
             let usual = matches!(command, Command::Run(_)).then_some("memory");
             let cache = args.cache.as_deref().or(usual);
