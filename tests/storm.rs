@@ -1,49 +1,18 @@
 //! Many clients that contend for one lock while the server is killed and started again.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use locker_host::{Cache, Lease, Lock, LockOptions, Locker, Quorum, Redis};
+use locker_host::{Cache, Lock, LockOptions, Locker, Quorum, Redis};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Cluster, RedisServer, Sentinels, until};
+use crate::harness::{Cluster, Protected, RedisServer, Sentinels, until};
 
 const CLIENTS: usize = 64;
 const TTL: Duration = Duration::from_secs(2);
 
-/// What the lock protects. It remembers all that it has seen.
-#[derive(Default)]
-struct Seen {
-    fences: HashSet<u64>,
-    highest: u64,
-    /// Until when whoever was let in last may work, unless it has left.
-    inside: Option<(u64, Instant)>,
-    overlaps: Vec<String>,
-}
-
-impl Seen {
-    /// Lets a holder in, if its fence is not behind.
-    fn enter(&mut self, lease: &Lease) -> bool {
-        assert!(self.fences.insert(lease.fence), "fence {} was granted twice", lease.fence);
-        if lease.fence < self.highest {
-            return false;
-        }
-        self.highest = lease.fence;
-        let before = self.inside.replace((lease.fence, lease.deadline));
-        if let Some((fence, _)) = before.filter(|(_, deadline)| Instant::now() < *deadline) {
-            self.overlaps.push(format!("{fence} was still inside when {} came", lease.fence));
-        }
-        true
-    }
-
-    fn leave(&mut self, lease: &Lease) {
-        self.inside.take_if(|(fence, _)| *fence == lease.fence);
-    }
-}
-
-async fn client(locker: Locker, seen: Arc<Mutex<Seen>>, end: Instant) {
+async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, end: Instant) {
     while Instant::now() < end {
         let Ok(Lock::Granted(lease)) = locker.lock("job", LockOptions::from(TTL).wait(TTL)).await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -59,8 +28,8 @@ async fn client(locker: Locker, seen: Arc<Mutex<Seen>>, end: Instant) {
 }
 
 /// Clients that contend while something happens to their servers. Returns how often one was let in beside another.
-async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Seen>)) -> usize {
-    let (seen, end) = (Arc::<Mutex<Seen>>::default(), Instant::now() + Duration::from_secs(8));
+async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Protected>)) -> usize {
+    let (seen, end) = (Arc::<Mutex<Protected>>::default(), Instant::now() + Duration::from_secs(8));
     let mut clients = JoinSet::new();
     for locker in &lockers {
         for _ in 0..CLIENTS / lockers.len() {
@@ -79,14 +48,15 @@ async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Seen>)) 
     })
     .await;
     assert!(left.unwrap() <= TTL, "{left:?}");
-    let overlaps = &seen.lock().unwrap().overlaps;
-    overlaps.len()
+    let seen = seen.lock().unwrap();
+    assert!(seen.repeated.is_empty(), "{:?}", seen.repeated);
+    seen.overlaps.len()
 }
 
 /// Waits until the clients have got on with it.
-async fn progress(seen: &Mutex<Seen>) {
-    let before = seen.lock().unwrap().fences.len();
-    until(async || seen.lock().unwrap().fences.len() > before + 50).await;
+async fn progress(seen: &Mutex<Protected>) {
+    let before = seen.lock().unwrap().grants();
+    until(async || seen.lock().unwrap().grants() > before + 50).await;
 }
 
 fn settings(keeps: bool) -> Vec<String> {

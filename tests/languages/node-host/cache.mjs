@@ -51,9 +51,9 @@ export function createCache() {
     waitUntilAbsent(key, timeoutMs) {
       const entry = find(key);
       if (!entry) return timeoutMs;
-      const started = clock();
-      sleep(smaller(timeoutMs * NS_PER_MS, entry.expires - started));
-      return larger(0n, timeoutMs - (clock() - started) / NS_PER_MS);
+      const deadline = clock() + timeoutMs * NS_PER_MS;
+      sleep(smaller(deadline, entry.expires) - clock());
+      return larger(0n, deadline - clock()) / NS_PER_MS;
     },
   };
 }

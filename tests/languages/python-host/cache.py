@@ -52,9 +52,9 @@ class Cache:
         entry, _ = self.find(key)
         if not entry:
             return timeout_ms
-        started = time.monotonic_ns()
-        time.sleep(min(timeout_ms * NS_PER_MS, entry.expires - started) / 1e9)
-        return max(0, timeout_ms - (time.monotonic_ns() - started) // NS_PER_MS)
+        deadline = time.monotonic_ns() + timeout_ms * NS_PER_MS
+        time.sleep(max(0, min(deadline, entry.expires) - time.monotonic_ns()) / 1e9)
+        return max(0, deadline - time.monotonic_ns()) // NS_PER_MS
 
     def find(self, key):
         """What lies under the key, and for how many milliseconds; all that has expired is gone."""
