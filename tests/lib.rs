@@ -3,42 +3,77 @@
 //! # Layout
 //!
 //! - `harness`: starts stores and commands, and ends them.
+//! - `soak`: a program that goes on for as long as you like.
 //! - one module a topic; what is said of a lock runs on every store.
 //! - `languages`: plugins and hosts in other languages than Rust.
 
-#![cfg(test)]
+#![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "a soak needs a part of what tests need"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here is a test")]
 
 mod harness;
+pub mod soak;
 
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod cluster;
+#[cfg(test)]
 mod code;
+#[cfg(test)]
 mod component;
+#[cfg(test)]
 mod contention;
+#[cfg(test)]
 mod events;
+#[cfg(test)]
 mod examples;
+#[cfg(test)]
 mod exec;
+#[cfg(test)]
 mod exec_lost;
+#[cfg(test)]
 mod expiry;
+#[cfg(test)]
 mod extend;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod fence;
+#[cfg(test)]
 mod grant;
+#[cfg(test)]
 mod hold;
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
 mod languages;
+#[cfg(test)]
 mod limits;
+#[cfg(test)]
 mod list;
+#[cfg(test)]
 mod outage;
+#[cfg(test)]
 mod plugins;
+#[cfg(test)]
 mod quorum;
+#[cfg(test)]
 mod refusals;
+#[cfg(test)]
 mod release;
+#[cfg(test)]
 mod replicas;
+#[cfg(test)]
 mod rogues;
+#[cfg(test)]
 mod run;
+#[cfg(test)]
 mod sentinel;
+#[cfg(test)]
 mod storm;
+#[cfg(test)]
 mod terminal;
+#[cfg(test)]
 mod tls;
+#[cfg(test)]
 mod wait;

@@ -7,7 +7,7 @@ use locker_host::{Cache, Lock, LockOptions, Locker, Quorum, Redis};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Cluster, Protected, RedisServer, Sentinels, until};
+use crate::harness::{Cluster, Command, Protected, RedisServer, Sentinels, until};
 
 const CLIENTS: usize = 64;
 const TTL: Duration = Duration::from_secs(2);
@@ -123,4 +123,15 @@ async fn a_node_of_a_cluster_that_is_killed() {
         progress(seen).await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_short_soak_finds_no_violations() {
+    let ran = Command::program("soak", &["--for", "5s", "--clients", "32", "--json"]).run().await;
+    let report = ran.json();
+    assert_eq!(ran.code, Some(0), "{report}");
+    assert!(
+        report["load"]["grants"].as_u64() > Some(100) && report["faults"].as_object().unwrap().len() > 2,
+        "{report}"
+    );
 }

@@ -24,7 +24,12 @@ pub(crate) struct Ran {
 impl Command {
     /// `locker` with these arguments, on memory.
     pub(crate) fn new(arguments: &[&str]) -> Self {
-        Self::of(programs().join("locker"), arguments)
+        Self::program("locker", arguments)
+    }
+
+    /// A program of this workspace, with these arguments.
+    pub(crate) fn program(name: &str, arguments: &[&str]) -> Self {
+        Self::of(programs().join(name), arguments)
     }
 
     /// An example of the library's, with these arguments.

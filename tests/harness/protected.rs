@@ -54,3 +54,35 @@ impl Protected {
         self.fences.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use locker_host::Token;
+
+    use super::*;
+
+    fn lease(fence: u64, millis: u64) -> Lease {
+        let ttl = Duration::from_millis(millis);
+        Lease { token: Token::from(String::new()), fence, ttl, deadline: Instant::now() + ttl }
+    }
+
+    #[test]
+    fn it_notices_two_at_a_time_and_fences_that_come_twice() {
+        let (first, second, mut protected) = (lease(1, 60_000), lease(2, 60_000), Protected::default());
+        assert!(protected.enter(&first) && protected.enter(&second));
+        assert_eq!((protected.overlaps.len(), protected.repeated.len()), (1, 0));
+        protected.leave(&second);
+        protected.enter(&second);
+        assert_eq!((protected.overlaps.len(), protected.repeated.len()), (1, 1));
+    }
+
+    #[test]
+    fn it_refuses_who_comes_too_late_and_minds_nobody_whose_time_is_up() {
+        let (late, next, mut protected) = (lease(1, 0), lease(2, 60_000), Protected::default());
+        assert!(protected.enter(&late) && protected.enter(&next));
+        assert!(!protected.write(&late) && protected.write(&next));
+        assert_eq!((protected.overlaps.len(), protected.refused), (0, 1));
+    }
+}

@@ -61,8 +61,12 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn redis(&self) -> Redis {
+        Redis::open(&self.url()).unwrap()
+    }
+
     pub(crate) fn locker(&self) -> Locker {
-        Locker::new(Redis::open(&self.url()).unwrap()).unwrap()
+        Locker::new(self.redis()).unwrap()
     }
 
     /// A plain connection, to look behind the scenes.
