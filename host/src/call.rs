@@ -78,6 +78,8 @@ pub(crate) struct Call {
     unowned: Option<Unowned>,
     asked: Option<Instant>,
     failure: Option<CacheError>,
+    /// Random bits that were drawn and not used yet, in this call.
+    spare_random: Option<u64>,
 }
 
 /// A value that may lie in the cache although nobody has learnt that it does.
@@ -93,7 +95,7 @@ const USUAL_TTL: Duration = Duration::from_secs(60);
 
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, operation: None, turn: None, unowned: None, asked: None, failure: None }
+        Self { shared, operation: None, turn: None, unowned: None, asked: None, failure: None, spare_random: None }
     }
 
     /// The state of another caller.
@@ -114,6 +116,7 @@ impl Call {
     pub(crate) fn end(&mut self, granted: bool) {
         self.turn = None;
         self.asked = None;
+        self.spare_random = None;
         let unowned = self.unowned.take();
         if !granted {
             self.give_back(unowned);
@@ -271,7 +274,15 @@ impl random::Host for Call {
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(getrandom::u64()?)
+        // A token takes two of them, and asking the system is what costs time.
+        if let Some(spare) = self.spare_random.take() {
+            return Ok(spare);
+        }
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let random = u128::from_ne_bytes(random);
+        self.spare_random = Some((random >> 64) as u64);
+        Ok(random as u64)
     }
 }
 

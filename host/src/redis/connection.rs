@@ -15,6 +15,9 @@ use super::address::Address;
 use super::link::Link;
 use super::wakeups::Wakeups;
 
+/// How long a channel stays subscribed to that nobody listens to.
+const LINGER: Duration = Duration::from_secs(1);
+
 pub(super) struct Connection {
     address: Arc<Address>,
     settings: Settings,
@@ -79,15 +82,23 @@ impl Connection {
         Ok((link, generation))
     }
 
+    /// The number of the connection, if there is one.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.live().get().map(|(_, generation)| generation)
+    }
+
     /// Whoever comes next gets a new connection.
     pub(super) fn broke(&self, generation: u64) {
         self.live().end(generation);
     }
 
-    /// Unsubscribes from a channel if nobody listens to it. A connection that broke has done so already.
+    /// Unsubscribes from a channel if nobody listens to it for a while: where there is one waiter, there may be a next one. A
+    /// connection that broke has unsubscribed already.
     pub(super) async fn desert(&self, channel: &str) {
+        tokio::time::sleep(LINGER).await;
         let Some(gate) = self.wakeups.deserted(channel) else { return };
-        let _open = gate.lock().await;
+        let mut subscribed = gate.lock().await;
+        *subscribed = None;
         let live = self.live().get();
         if let (Some((mut link, _)), Some(_)) = (live, self.wakeups.deserted(channel)) {
             // If this fails, the connection broke, and its subscriptions with it.

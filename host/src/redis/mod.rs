@@ -212,8 +212,15 @@ impl Redis {
     }
 
     async fn subscribe(&self, channel: &str, gate: &Gate) -> Result<(), CacheError> {
-        let _open = gate.lock().await;
-        self.connection.ask(&Step::Subscribe(channel)).await.map(|Answer { value: (), .. }| ())
+        let mut subscribed = gate.lock().await;
+        let before = self.connection.generation();
+        if before.is_some() && *subscribed == before {
+            return Ok(());
+        }
+        let Answer { value: (), .. } = self.connection.ask(&Step::Subscribe(channel)).await?;
+        // If the connection was changed meanwhile, nobody knows through which one it was.
+        *subscribed = before.filter(|_| before == self.connection.generation());
+        Ok(())
     }
 }
 

@@ -11,13 +11,15 @@ pub(super) struct Wakeups(Mutex<HashMap<String, Ears>>);
 
 struct Ears {
     listeners: usize,
+    /// Whether somebody is about to look whether the channel is deserted.
+    looked_after: bool,
     woken: Arc<Notify>,
     gate: Gate,
 }
 
 /// Held while a channel is subscribed to or unsubscribed from, so that the server sees both in the order in which
-/// listeners come and go.
-pub(super) type Gate = Arc<tokio::sync::Mutex<()>>;
+/// listeners come and go. Within is the number of the connection through which it is subscribed to, if that is known.
+pub(super) type Gate = Arc<tokio::sync::Mutex<Option<u64>>>;
 
 /// Listening to a channel; dropping it says so to whoever unsubscribes.
 pub(super) struct Listener {
@@ -33,9 +35,12 @@ impl Wakeups {
         Listener { channel: channel.to_owned(), wakeups: self.clone(), on_last: Some(Box::new(on_last)) }
     }
 
-    /// The gate of a channel that nobody listens to any more, if that is so.
+    /// The gate of a channel that nobody listens to any more, if that is so. Else whoever leaves last sees to it again.
     pub(super) fn deserted(&self, channel: &str) -> Option<Gate> {
-        self.table().get(channel).filter(|ears| ears.listeners == 0).map(|ears| ears.gate.clone())
+        let mut table = self.table();
+        let ears = table.get_mut(channel)?;
+        ears.looked_after = ears.listeners == 0;
+        ears.looked_after.then(|| ears.gate.clone())
     }
 
     /// Forgets a channel if nobody listens to it.
@@ -64,7 +69,7 @@ impl Wakeups {
 
 impl Ears {
     fn new() -> Self {
-        Self { listeners: 0, woken: Arc::default(), gate: Arc::default() }
+        Self { listeners: 0, looked_after: false, woken: Arc::default(), gate: Arc::default() }
     }
 }
 
@@ -82,7 +87,8 @@ impl Drop for Listener {
         let mut table = self.wakeups.table();
         let Some(ears) = table.get_mut(&self.channel) else { return };
         ears.listeners -= 1;
-        let last = ears.listeners == 0;
+        let last = ears.listeners == 0 && !ears.looked_after;
+        ears.looked_after |= last;
         drop(table);
         if let (true, Some(on_last)) = (last, self.on_last.take()) {
             on_last(std::mem::take(&mut self.channel));

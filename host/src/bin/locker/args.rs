@@ -105,6 +105,8 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Run sandboxed plugins that share locks
     Run(Run),
+    /// Measure what locks cost on a Redis server, beside what the server itself costs
+    Bench(Bench),
     /// Write the WebAssembly component
     Component {
         /// The file to write instead of standard output
@@ -243,6 +245,27 @@ pub(crate) struct Run {
     /// What each plugin is told
     #[arg(last = true, value_name = "ARGUMENT")]
     pub(crate) arguments: Vec<String>,
+}
+
+/// Takes and releases locks under a prefix of its own, in turns with the same scripts sent by a plain client, and hands a lock from one
+/// waiter to the next, in turns with a plain signal by BLPOP. Medians count.
+#[derive(Group)]
+pub(crate) struct Bench {
+    /// How long each measurement takes
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "3s")]
+    pub(crate) time: Duration,
+
+    /// How many clients lock and unlock at a time
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) clients: usize,
+
+    /// Among how many waiters a lock is handed on
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "2,4,8,16,64")]
+    pub(crate) waiters: Vec<usize>,
+
+    /// Write a chart to this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// What a plugin can be granted as a whole.

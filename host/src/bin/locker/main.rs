@@ -5,11 +5,12 @@
 //! - `args`: the command line; `open`: the cache that it names.
 //! - `acquire`: taking a lock; `watch`: following one; `signals`: what others ask of us meanwhile.
 //! - `exec`: running a command under a lock; `child`: the command; `guardian`: what stops it if we cannot.
-//! - `run`: running plugins; `lines`: what they write.
+//! - `run`: running plugins; `lines`: what they write. `bench`: measuring.
 //! - `report`: what is told, in words or JSON; `exit`: what the exit code says.
 
 mod acquire;
 mod args;
+mod bench;
 mod child;
 mod exec;
 mod exit;
@@ -55,10 +56,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// A thread for each core if plugins run on them, else one.
+/// A thread for each core if there is work for them, else one.
 fn runtime(command: &Command) -> Result<Runtime> {
     let mut builder = match command {
-        Command::Run(_) => Builder::new_multi_thread(),
+        Command::Run(_) | Command::Bench(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     builder.enable_all().build().context("cannot start")
@@ -83,6 +84,10 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
         Command::Man { command } => {
             print(&man(command.as_deref())?)?;
             Ok(Exit::Done)
+        }
+        Command::Bench(bench) => {
+            open::code();
+            bench::bench(args.cache.as_deref(), bench, report).await
         }
         command => {
             open::code();
@@ -125,7 +130,11 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
         }
         Command::Exec(exec) => exec::exec(locker, exec, report).await,
         Command::Run(run) => run::run(locker, run, report).await,
-        Command::Component { .. } | Command::Wit | Command::Completions { .. } | Command::Man { .. } => {
+        Command::Bench(_)
+        | Command::Component { .. }
+        | Command::Wit
+        | Command::Completions { .. }
+        | Command::Man { .. } => {
             bail!("this command needs no locker")
         }
     }

@@ -32,6 +32,11 @@ impl Report {
         _ = writeln!(std::io::stderr(), "locker: {words}");
     }
 
+    /// Whether answers are for programs.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Whether somebody watches a terminal, and wants to.
     pub(crate) fn is_watched(self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
