@@ -1,0 +1,3 @@
+//! What the simulation proves, and that it would notice.
+
+mod small_worlds;
