@@ -9,7 +9,7 @@ use crate::ledger::Asked;
 use crate::lent::{Habits, Lent};
 use crate::port::Port;
 use crate::script::{self, Operation};
-use crate::store::{DEFAULT_TTL_MS, MILLISECOND, Request};
+use crate::store::{DEFAULT_TTL_MS, MILLISECOND, Micros, Request};
 use crate::world::Current;
 
 /// How long a call may take beyond what it was told to wait, in milliseconds.
@@ -63,7 +63,7 @@ impl Caller {
         let now = world.now;
         match outcome {
             Some(LockOutcome::Granted(lease)) => {
-                let deadline = current.asked + lease.ttl_ms * MILLISECOND;
+                let deadline = self.asked(&current, now) + lease.ttl_ms * MILLISECOND;
                 let grant = world.ledger.granted(now, call, &lease, deadline);
                 let told = format!("is granted {key} with fence {} for {} ms", lease.fence, lease.ttl_ms);
                 world.tell(self.host, told);
@@ -96,12 +96,13 @@ impl Caller {
         let now = world.now;
         let told = match &outcome {
             Some(ExtendOutcome::Extended(lease)) => format!("has {key} for {} ms from then on", lease.ttl_ms),
-            Some(refused) => format!("cannot extend {key}: {refused:?}"),
+            Some(ExtendOutcome::Absent) => format!("cannot extend {key}: nobody holds it"),
+            Some(ExtendOutcome::HeldByOther) => format!("cannot extend {key}: another holds it"),
             None => format!("does not learn whether it extended {key}"),
         };
         world.tell(self.host, told);
         if let Some(outcome) = outcome {
-            world.ledger.extended(now, call, grant, &outcome, current.asked);
+            world.ledger.extended(now, call, grant, &outcome, self.asked(&current, now));
             if let (ExtendOutcome::Extended(lease), Some(token)) = (outcome, self.tokens.get_mut(key)) {
                 token.fence = lease.fence;
             }
@@ -126,7 +127,8 @@ impl Caller {
         let mut world = self.port.world();
         let told = match outcome {
             Some(UnlockOutcome::Released) => format!("has released {key}"),
-            Some(refused) => format!("has not released {key}: {refused:?}"),
+            Some(UnlockOutcome::Absent) => format!("has not released {key}: nobody holds it"),
+            Some(UnlockOutcome::HeldByOther) => format!("has not released {key}: another holds it"),
             None => format!("does not learn whether it released {key}"),
         };
         world.tell(self.host, told);
@@ -187,11 +189,15 @@ impl Caller {
         (current, outcome)
     }
 
+    /// From when on a time to live is counted.
+    fn asked(&self, current: &Current, now: Micros) -> Micros {
+        if self.habits.counts_from_the_answer { now } else { current.asked }
+    }
+
     fn give_back(&self, current: &Current) {
-        if self.habits.gives_nothing_back {
-            return;
-        }
-        if let Some(unowned) = current.unowned.clone() {
+        let Some(unowned) = current.unowned.clone() else { return };
+        self.port.world().ledger.failed.push((self.host, unowned.value.clone()));
+        if !self.habits.gives_nothing_back {
             let port = self.port.another();
             let cache = Lent::new(port, self.habits);
             self.port.world().spawned.push(Box::pin(give_back(cache, unowned)));

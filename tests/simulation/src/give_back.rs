@@ -14,6 +14,7 @@ pub(crate) async fn give_back(cache: Lent, unowned: Unowned) {
     let (broke, mut created) = (cache.port.world().ledger.broke, 0);
     while absent < 2 {
         if cache.port.now() >= gone {
+            settle(&cache, &value);
             return;
         }
         cache.port.sleep_until(next).await;
@@ -25,6 +26,7 @@ pub(crate) async fn give_back(cache: Lent, unowned: Unowned) {
             Err(_) => {}
         }
     }
+    settle(&cache, &value);
     let mut world = cache.port.world();
     // What was sent through a connection that is gone may still arrive, or has just done so; and a store that has lost
     // what it did has lost the deletion too. Only the time to live ends that.
@@ -32,4 +34,9 @@ pub(crate) async fn give_back(cache: Lent, unowned: Unowned) {
     if !arrived && !world.network.may_store(&value) && world.ledger.broke == broke {
         world.ledger.given_back.push(value);
     }
+}
+
+/// Nothing more will be done about a value.
+fn settle(cache: &Lent, value: &str) {
+    cache.port.world().ledger.failed.retain(|(_, failed)| failed != value);
 }

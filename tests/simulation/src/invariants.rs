@@ -100,6 +100,8 @@ impl Ledger {
         };
         self.check_fence(&grant, began);
         self.grants.push(grant);
+        // Whoever goes on at once may have released it before the step is over.
+        self.check_holders(now);
         self.grants.len() - 1
     }
 
@@ -214,6 +216,30 @@ impl Ledger {
         self.violate(Invariant::EveryCallEnds, what);
     }
 
+    /// All is over.
+    pub(crate) fn over(&mut self, table: &Table) {
+        let left = table.slots.values().find(|slot| self.failed.iter().any(|(_, value)| *value == slot.value));
+        if let Some(left) = left {
+            let what = format!("{} is left", self.whose(&left.value));
+            self.violate(Invariant::FailedCallsLeaveNothing, what);
+        }
+    }
+
+    /// What callers may believe that they hold.
+    fn live(&self, now: Micros) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().filter(move |grant| !grant.over && !grant.lost && grant.deadline > now)
+    }
+
+    fn check_holders(&mut self, now: Micros) {
+        let two = self.live(now).enumerate().find_map(|(place, grant)| {
+            let other = self.live(now).take(place).find(|other| other.key == grant.key)?;
+            Some(format!("{} and {} hold {}", name_of(other.host), name_of(grant.host), grant.key))
+        });
+        if let Some(two) = two {
+            self.violate(Invariant::AtMostOneHolder, two);
+        }
+    }
+
     /// When a thing came to lie in the store, among all things.
     fn order(&self, key: &str, token: &str, fence: u64) -> usize {
         let ours = |created: &&crate::ledger::Created| created.key == key && created.value == token;
@@ -267,18 +293,13 @@ impl Ledger {
 /// What is checked after each step.
 impl Ledger {
     pub(crate) fn check(&mut self, now: Micros, table: &Table) {
-        let live = |grant: &&Grant| !grant.over && !grant.lost && grant.deadline > now;
-        let grants: Vec<&Grant> = self.grants.iter().filter(live).collect();
-        for (place, grant) in grants.iter().enumerate() {
-            let names = (name_of(grant.host), &grant.key);
-            if let Some(other) = grants[..place].iter().find(|other| other.key == grant.key) {
-                let what = format!("{} and {} hold {}", name_of(other.host), names.0, names.1);
-                return self.violate(Invariant::AtMostOneHolder, what);
-            }
-            if !covers(table, grant) {
-                let what = format!("{} counts on {} until {} ms", names.0, names.1, grant.deadline / MILLISECOND);
-                return self.violate(Invariant::LeasesLast, what);
-            }
+        self.check_holders(now);
+        let uncovered = self.live(now).find(|grant| !covers(table, grant)).map(|grant| {
+            let (who, until) = (name_of(grant.host), grant.deadline / MILLISECOND);
+            format!("{who} counts on {} until {until} ms", grant.key)
+        });
+        if let Some(what) = uncovered {
+            return self.violate(Invariant::LeasesLast, what);
         }
         for (key, slot) in table.slots.iter().filter(|(_, slot)| slot.expires > now) {
             let allowed = self.longest.get(&slot.value).copied().unwrap_or(0);
@@ -291,7 +312,9 @@ impl Ledger {
                 return self.violate(Invariant::FailedCallsLeaveNothing, what);
             }
         }
-        if let Some(busy) = self.calls.iter().position(|call| !call.ended && call.requests > MANY) {
+        // What got lost is asked for twice, and between two attempts there is a wait.
+        let busy = |call: &Call| !call.ended && (call.requests > MANY || call.sets > 2 * (1 + call.watches));
+        if let Some(busy) = self.calls.iter().position(busy) {
             self.stopped(busy, "it asks and asks");
         }
     }

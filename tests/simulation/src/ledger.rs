@@ -18,6 +18,8 @@ pub(crate) struct Ledger {
     pub(crate) minted: BTreeMap<String, usize>,
     /// How long a value may lie in the store at most.
     pub(crate) longest: BTreeMap<String, Micros>,
+    /// Values that a call has left behind that failed, and whose they are. Giving them back is under way.
+    pub(crate) failed: Vec<(usize, String)>,
     /// Values that must not be in the store any more.
     pub(crate) given_back: Vec<String>,
     /// Whose write what a lock guards has taken last, by the order of what was created.
@@ -36,6 +38,9 @@ pub(crate) struct Call {
     pub(crate) began: Micros,
     pub(crate) ended: bool,
     pub(crate) requests: usize,
+    /// How many of its requests were to store something, and how many to wait.
+    pub(crate) sets: usize,
+    pub(crate) watches: usize,
     /// What it has asked to store.
     pub(crate) stored: BTreeSet<String>,
     /// What its requests have deleted.
@@ -108,6 +113,8 @@ impl Ledger {
             began: now,
             ended: false,
             requests: 0,
+            sets: 0,
+            watches: 0,
             stored: BTreeSet::new(),
             removed: BTreeSet::new(),
             napped: 0,
@@ -122,8 +129,13 @@ impl Ledger {
         }
         if let Some(call) = call.map(|call| &mut self.calls[call]) {
             call.requests += 1;
-            if let Request::Set { value, .. } = request {
-                call.stored.insert(value.clone());
+            match request {
+                Request::Set { value, .. } => {
+                    call.sets += 1;
+                    call.stored.insert(value.clone());
+                }
+                Request::Watch { .. } => call.watches += 1,
+                _ => {}
             }
         }
     }

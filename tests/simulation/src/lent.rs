@@ -137,6 +137,14 @@ impl Lent {
         self.port.world().mint()
     }
 
+    /// What the wall clock of this machine says, in microseconds. Machines do not agree on that.
+    #[must_use]
+    pub fn wall_clock(&self) -> u64 {
+        let behind = self.port.host() as u64 * 1000 * MILLISECOND;
+        let world = self.port.world();
+        world.table.wall(world.now) - behind
+    }
+
     fn note(&self, asked: Micros, unowned: Option<Option<Unowned>>) {
         let mut world = self.port.world();
         let Some(call) = &mut world.processes[self.port.process()].call else { return };

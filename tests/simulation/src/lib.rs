@@ -38,14 +38,21 @@ mod store;
 mod story;
 mod world;
 
+pub use broken_guests::Native;
+pub use broken_stores::{
+    ComparesPrefixes, ComparesThenDeletes, CountsOnly, ExpiresEarly, ExtendCreates, ExtendsAnything, ForgetsRevisions,
+    LooksAtTheClockOnly, Overwrites, RefusesRepetition, SetsThenExpires,
+};
 pub use campaign::{Campaign, campaign, failure_of, report};
 pub use choices::Choices;
 pub use component::Component;
 pub use explore::{Explored, explore, explore_all};
-pub use guest::Guest;
+pub use guest::{
+    Answer as GuestAnswer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome, Options, UnlockOutcome,
+};
 pub use invariants::{Invariant, Violation};
 pub use lent::{Habits, Lent, Unavailable};
 pub use run::{Cast, Ended, run};
 pub use script::{Size, Small};
 pub use shrink::{Failure, shrink};
-pub use store::{Answer, Applied, Honest, Request, Rules, Slot, Table};
+pub use store::{Answer, Applied, DEFAULT_TTL_MS, Honest, MILLISECOND, Micros, Request, Rules, Slot, Table, span};

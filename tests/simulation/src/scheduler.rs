@@ -134,7 +134,7 @@ impl<'a> Scheduler<'a> {
             Kind::Cancel | Kind::Pause | Kind::LostWakeup => world.processes[which].host,
             Kind::Expiry | Kind::Restart | Kind::Failover => 0,
         };
-        world.tell(host, format!("   !! {kind:?}"));
+        world.tell(host, format!("** {kind}"));
         match kind {
             Kind::LostRequest => world.cut(host, false),
             Kind::LateRequest => world.cut(host, true),
@@ -200,6 +200,8 @@ impl<'a> Scheduler<'a> {
 
     /// When all is over, what is left in the store lasts for its time to live at most.
     fn end(&self, world: &mut World) {
+        let World { ledger, table, .. } = &mut *world;
+        ledger.over(table);
         let longest = world.ledger.longest.values().copied().max();
         world.now = longest.unwrap_or(0).max(world.now) + 1;
         let now = world.now;
@@ -231,18 +233,13 @@ fn collect(world: &World, moves: &mut Vec<Move>) {
 }
 
 fn collect_faults(plan: &Plan, world: &World, moves: &mut Vec<Move>) {
-    let under_way = |kind: Kind, which: usize| {
-        let network = &world.network;
-        match kind {
-            Kind::LostAnswer => network.is_connected(which) && network.is_next(which),
-            Kind::Duplicate => network.is_connected(which),
-            _ => network.is_connected(which) && network.is_next(which),
-        }
-    };
+    let network = &world.network;
+    let under_way =
+        |kind: Kind, which: usize| network.is_connected(which) && (kind == Kind::Duplicate || network.is_next(which));
     for kind in plan.faults.iter().copied() {
         let all = match kind {
             Kind::LostRequest | Kind::LostAnswer | Kind::LateRequest | Kind::Duplicate => {
-                let messages = 0..world.network.messages.len();
+                let messages = 0..network.messages.len();
                 moves.extend(messages.filter(|which| under_way(kind, *which)).map(|which| Move::Fault(kind, which)));
                 continue;
             }

@@ -1,5 +1,7 @@
 //! What callers do, and what may go wrong meanwhile: all that is settled before a world begins.
 
+use std::fmt;
+
 use crate::choices::Choices;
 
 /// One thing that a caller does. What needs a token is left out by a caller that was never granted one.
@@ -43,6 +45,24 @@ pub(crate) enum Kind {
     Expiry,
     Restart,
     Failover,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LostRequest => "loses its connection, and what it has asked",
+            Self::LostAnswer => "is answered, and loses its connection",
+            Self::LateRequest => "loses its connection, and what it has asked comes late",
+            Self::Duplicate => "will be heard twice",
+            Self::Crash => "crashes",
+            Self::Cancel => "gives up its call",
+            Self::Pause => "is paused",
+            Self::LostWakeup => "will not be told that the lock is free",
+            Self::Expiry => "everybody pauses until the lock expires",
+            Self::Restart => "the server starts again and knows nothing",
+            Self::Failover => "a replica takes over that lags behind",
+        })
+    }
 }
 
 /// A world before it begins.

@@ -133,11 +133,15 @@ impl Table {
         DAWN + self.ahead + now
     }
 
-    fn fence(&self, key: &str) -> u64 {
+    /// The last revision of a key, or 0.
+    #[must_use]
+    pub fn fence(&self, key: &str) -> u64 {
         self.fences.get(key).copied().unwrap_or(0)
     }
 
-    fn entry(&self, key: &str, now: Micros) -> Option<Entry> {
+    /// What lies under a key, as clients are told of it.
+    #[must_use]
+    pub fn entry(&self, key: &str, now: Micros) -> Option<Entry> {
         let slot = self.slots.get(key)?;
         Some(Entry { value: slot.value.clone(), revision: self.fence(key), ttl: Some(span(slot.expires - now)) })
     }

@@ -268,6 +268,7 @@ impl World {
         for process in self.processes.iter_mut().filter(|process| process.host == host) {
             process.done = true;
         }
+        self.ledger.failed.retain(|(owner, _)| *owner != host);
     }
 
     /// Whether a process can go on.

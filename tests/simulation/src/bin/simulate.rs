@@ -20,7 +20,8 @@ struct Args {
     /// Runs this seed only, and tells what happens; if it fails, also in the simplest world that fails alike.
     #[arg(long, conflicts_with_all = ["seeds", "from", "small"])]
     seed: Option<u64>,
-    /// Goes through every small world instead: two callers, one name, three operations each, one thing that goes wrong.
+    /// Goes through every small world instead: two callers that do not wait, one name, three operations each,
+    /// one thing that goes wrong. This takes minutes.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     small: bool,
 }
