@@ -5,6 +5,7 @@ use std::sync::Arc;
 use locker_simulation::{
     Cast, Choices, ComparesThenDeletes, Invariant, Size, campaign, failure_of, report, run, shrink,
 };
+use rstest::rstest;
 
 #[test]
 fn ten_thousand_seeds_hold() {
@@ -14,6 +15,46 @@ fn ten_thousand_seeds_hold() {
     }
     println!("{} worlds, {} steps", done.worlds, done.steps);
     assert_eq!(done.worlds, 10_000);
+}
+
+/// Worlds in which nothing happens would hold too.
+#[rstest]
+fn all_of_it_happens(
+    #[values(
+        "is granted job",
+        "is granted other",
+        "is told that job is held",
+        "does not learn whether it holds",
+        "does not learn whether it released",
+        "does not learn whether it extended",
+        "has job for",
+        "cannot extend job: nobody",
+        "cannot extend job: another",
+        "has released job",
+        "has not released job: nobody",
+        "has not released job: another",
+        "guards, with fence: taken",
+        "guards, with fence: refused",
+        "loses its connection, and what it has asked\n",
+        "is answered, and loses its connection",
+        "what it has asked comes late",
+        "will be heard twice",
+        "crashes",
+        "gives up its call",
+        "is paused",
+        "will not be told that the lock is free",
+        "starts again and knows nothing",
+        "a replica takes over"
+    )]
+    what: &str,
+) {
+    let cast = Cast::honest().unwrap();
+    let without_digits = |story: Vec<String>| {
+        let told = story.join("\n") + "\n";
+        told.replace(|char: char| char.is_ascii_digit(), "").replace("fence :", "fence:")
+    };
+    let happens = |seed| without_digits(run(&cast, Size::Wild, &mut Choices::seeded(seed), true).story).contains(what);
+    assert!((0..1000).filter(|seed| happens(*seed)).count() >= 5);
 }
 
 /// A store that is broken, and the first seed that shows it.
