@@ -1,0 +1,86 @@
+//! `simulate`: runs the worlds of as many seeds as you like, or tells the story of one.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use locker_simulation::{Cast, Choices, Size, Small, campaign, explore_all, failure_of, report, run, shrink};
+
+/// Runs the lock's component in simulated worlds, in which everything that can go wrong does.
+#[derive(Parser)]
+#[command(name = "simulate")]
+struct Args {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Runs this seed only, and tells what happens; if it fails, also in the simplest world that fails alike.
+    #[arg(long, conflicts_with_all = ["seeds", "from", "small"])]
+    seed: Option<u64>,
+    /// Goes through every small world instead: two callers that do not wait, one name, three operations each,
+    /// one thing that goes wrong. This takes minutes.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    small: bool,
+}
+
+fn main() -> ExitCode {
+    match simulate(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::from(70)
+        }
+    }
+}
+
+/// Whether all that must be so was so.
+fn simulate(args: &Args) -> wasmtime::Result<bool> {
+    let started = Instant::now();
+    if let Some(seed) = args.seed {
+        return replay(seed);
+    }
+    if args.small {
+        return small();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(args.seeds).with_style(style.map_err(wasmtime::Error::from)?);
+    let seeds = args.from..args.from.saturating_add(args.seeds);
+    let done = campaign(Cast::honest, Size::Wild, seeds, |worlds| bar.inc(worlds))?;
+    bar.finish_and_clear();
+    println!("{} worlds, {} steps, {:.1?}", done.worlds, done.steps, started.elapsed());
+    if let Some((seed, failure)) = &done.failure {
+        print!("{}", report(&Cast::honest()?, Size::Wild, *seed, failure));
+    }
+    Ok(done.failure.is_none())
+}
+
+fn replay(seed: u64) -> wasmtime::Result<bool> {
+    let cast = Cast::honest()?;
+    let ended = run(&cast, Size::Wild, &mut Choices::seeded(seed), true);
+    ended.story.iter().for_each(|line| println!("{line}"));
+    if let (_, Some(failure)) = failure_of(&cast, Size::Wild, seed) {
+        println!("\nsimpler:\n");
+        print!("{}", report(&cast, Size::Wild, seed, &failure));
+        return Ok(false);
+    }
+    println!("all that must be so was so");
+    Ok(true)
+}
+
+fn small() -> wasmtime::Result<bool> {
+    let started = Instant::now();
+    let done = std::sync::atomic::AtomicU64::new(0);
+    let explored = explore_all(Cast::honest, Small::LONG, |worlds| {
+        let before = done.fetch_add(worlds, std::sync::atomic::Ordering::Relaxed);
+        eprintln!("{} worlds so far", before + worlds);
+    })?;
+    println!("{} worlds, {} steps, {:.1?}", explored.worlds, explored.steps, started.elapsed());
+    if let Some(failure) = &explored.failure {
+        print!("{}", shrink(&Cast::honest()?, Size::Small(Small::LONG), failure).told());
+    }
+    Ok(explored.failure.is_none())
+}

@@ -1,0 +1,10 @@
+//! What the simulation shows of the component, and that it would notice if it were otherwise.
+//!
+//! - `seeds`: worlds that are played from seeds; `small_worlds`: all that there are.
+//! - `broken`: what must be caught.
+
+#![cfg(test)]
+
+mod broken;
+mod seeds;
+mod small_worlds;
