@@ -12,7 +12,8 @@ use crate::ErrorKind;
 pub struct Stored {
     /// Rises with every successful set of the key, for ever: past deletion, expiry, reconnection and restarts.
     pub revision: u64,
-    /// The time left before the key expires, counted from before the request was sent.
+    /// How long the key lives from the moment in which the store was asked, at least. Time that the answer took is not to be
+    /// subtracted.
     pub ttl: Duration,
 }
 

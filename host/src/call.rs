@@ -76,7 +76,7 @@ pub(crate) struct Call {
     operation: Option<&'static str>,
     turn: Option<Turn>,
     unowned: Option<Unowned>,
-    asked: Option<Instant>,
+    deadline: Option<Instant>,
     failure: Option<CacheError>,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
@@ -95,7 +95,7 @@ const USUAL_TTL: Duration = Duration::from_secs(60);
 
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, operation: None, turn: None, unowned: None, asked: None, failure: None, spare_random: None }
+        Self { shared, operation: None, turn: None, unowned: None, deadline: None, failure: None, spare_random: None }
     }
 
     /// The state of another caller.
@@ -115,7 +115,7 @@ impl Call {
     /// Ends the call; `granted` says that the caller has learnt of what was stored and owns it from here on.
     pub(crate) fn end(&mut self, granted: bool) {
         self.turn = None;
-        self.asked = None;
+        self.deadline = None;
         self.spare_random = None;
         let unowned = self.unowned.take();
         if !granted {
@@ -123,9 +123,9 @@ impl Call {
         }
     }
 
-    /// When the cache was last asked to store or extend something. Times to live are counted from then.
-    pub(crate) fn asked(&self) -> Option<Instant> {
-        self.asked
+    /// Until when the cache keeps what it was last asked to store or extend, at least.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// The cache's error that the component last saw.
@@ -149,17 +149,21 @@ impl Call {
         Err(CacheError::new(ErrorKind::Denied, message))
     }
 
-    async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<Set, CacheError> {
+    async fn set(
+        &mut self,
+        asked: Instant,
+        key: String,
+        value: String,
+        ttl: Option<Duration>,
+    ) -> Result<Set, CacheError> {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
         let cache = self.shared.cache.clone();
-        let asked = Instant::now();
         if self.operation.is_none() {
             // What a plugin stores is its own affair, and its scope knows of it.
             return cache.set_if_absent(&key, &value, ttl).await;
         }
         let gone = asked.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(asked + USUAL_TTL);
         let Unowned { key, value, .. } = self.unowned.insert(Unowned { key, value, gone });
-        self.asked = Some(asked);
         let answer = cache.set_if_absent(key, value, ttl).await;
         match &answer {
             Ok(Set::Stored(_)) => self.turn = None,
@@ -190,6 +194,15 @@ impl Call {
         Ok(left())
     }
 
+    /// What is stored, with the time that is left of what the cache was `asked` for.
+    fn stored(&mut self, asked: Instant, stored: Stored) -> wit::Stored {
+        // A time to live beyond what the clock can show is as good as a year.
+        let deadline = asked.checked_add(stored.ttl).unwrap_or(asked + Duration::from_secs(365 * 24 * 60 * 60));
+        self.deadline = Some(deadline);
+        let left = deadline.saturating_duration_since(Instant::now());
+        wit::Stored { revision: stored.revision, ttl_ms: full_millis(left) }
+    }
+
     fn note<T>(&mut self, answer: Result<T, CacheError>) -> Result<T, wit::Error> {
         answer.map_err(|failure| {
             let message = failure.to_string();
@@ -217,9 +230,10 @@ impl wit::Host for Call {
         value: String,
         ttl_ms: Option<u64>,
     ) -> Result<wit::SetOutcome, wit::Error> {
-        let answer = self.set(key, value, ttl_ms.map(Duration::from_millis)).await;
+        let asked = Instant::now();
+        let answer = self.set(asked, key, value, ttl_ms.map(Duration::from_millis)).await;
         self.note(answer).map(|set| match set {
-            Set::Stored(stored) => wit::SetOutcome::Stored(stored.into()),
+            Set::Stored(stored) => wit::SetOutcome::Stored(self.stored(asked, stored)),
             Set::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
         })
     }
@@ -230,14 +244,13 @@ impl wit::Host for Call {
         value: String,
         ttl_ms: u64,
     ) -> Result<wit::ExtendOutcome, wit::Error> {
-        let ttl = Duration::from_millis(ttl_ms);
-        self.asked = Some(Instant::now());
+        let (asked, ttl) = (Instant::now(), Duration::from_millis(ttl_ms));
         let answer = match self.check_ttl(ttl) {
             Ok(()) => self.shared.cache.extend_if_equal(&key, &value, ttl).await,
             Err(error) => Err(error),
         };
         self.note(answer).map(|extend| match extend {
-            Extend::Extended(stored) => wit::ExtendOutcome::Extended(stored.into()),
+            Extend::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(asked, stored)),
             Extend::Absent => wit::ExtendOutcome::Absent,
             Extend::Different => wit::ExtendOutcome::Different,
         })
@@ -294,12 +307,6 @@ pub(crate) fn whole_millis(duration: Duration) -> u64 {
 /// Milliseconds, fractions rounded down: for what is left of a time to live.
 fn full_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl From<Stored> for wit::Stored {
-    fn from(stored: Stored) -> Self {
-        Self { revision: stored.revision, ttl_ms: full_millis(stored.ttl) }
-    }
 }
 
 impl From<Entry> for wit::Entry {

@@ -91,9 +91,9 @@ impl Locker {
         let Instance { store, exports } = &mut call;
         let locked = exports.locker_locker_locker().call_lock(store, name, &options);
         let answer = self.within(wait, locked).await;
-        let asked = call.store.data().call.asked();
+        let deadline = call.store.data().call.deadline();
         self.end(call, name, answer, |outcome| match outcome {
-            wit::LockOutcome::Granted(lease) => Lock::Granted(Lease::new(lease, asked)),
+            wit::LockOutcome::Granted(lease) => Lock::Granted(Lease::new(lease, deadline)),
             wit::LockOutcome::Held(holder) => Lock::Held(holder.into()),
         })
     }
@@ -138,9 +138,9 @@ impl Locker {
         let Instance { store, exports } = &mut call;
         let extended = exports.locker_locker_locker().call_extend(store, name, token.as_ref(), whole_millis(ttl));
         let answer = self.within(Duration::ZERO, extended).await;
-        let asked = call.store.data().call.asked();
+        let deadline = call.store.data().call.deadline();
         self.end(call, name, answer, |outcome| match outcome {
-            wit::ExtendOutcome::Extended(lease) => Extended::Extended(Lease::new(lease, asked)),
+            wit::ExtendOutcome::Extended(lease) => Extended::Extended(Lease::new(lease, deadline)),
             wit::ExtendOutcome::Absent => Extended::Absent,
             wit::ExtendOutcome::HeldByOther => Extended::HeldByOther,
         })
@@ -315,11 +315,9 @@ impl From<wit::Error> for Error {
 }
 
 impl Lease {
-    fn new(lease: wit::Lease, asked: Option<Instant>) -> Self {
+    fn new(lease: wit::Lease, deadline: Option<Instant>) -> Self {
+        let deadline = deadline.unwrap_or_else(Instant::now);
         let ttl = Duration::from_millis(lease.ttl_ms);
-        let asked = asked.unwrap_or_else(Instant::now);
-        // A time to live beyond what the clock can show is as good as a year.
-        let deadline = asked.checked_add(ttl).unwrap_or(asked + Duration::from_secs(365 * 24 * 60 * 60));
         Self { token: Token::from(lease.token), fence: lease.fence, ttl, deadline }
     }
 }

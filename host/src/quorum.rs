@@ -41,7 +41,7 @@ pub struct Quorum {
     patience: Duration,
 }
 
-/// What a member answered, and when.
+/// What a member answered, and when it was asked.
 type Heard<T> = (Result<T, CacheError>, Instant);
 
 impl Quorum {
@@ -86,10 +86,11 @@ impl Quorum {
         let mut asked = JoinSet::new();
         for (number, member) in self.members.iter().enumerate() {
             let (answer, patience) = (question(member.clone()), self.patience);
+            let since = Instant::now();
             asked.spawn(async move {
                 let silent = |_| Err(CacheError::new(ErrorKind::Unavailable, format!("no answer in {patience:?}")));
                 let answer = timeout(patience, answer).await.unwrap_or_else(silent);
-                (number, (answer, Instant::now()))
+                (number, (answer, since))
             });
         }
         let mut heard = asked.join_all().await;
@@ -139,16 +140,15 @@ impl Quorum {
         CacheError::new(refused.map_or(ErrorKind::Unavailable, CacheError::kind), message)
     }
 
-    /// When the first of these lets go, seen from now, less what clocks may differ by.
-    fn validity(ttl: Duration, until: impl Iterator<Item = Instant>) -> Duration {
+    /// When the first of these lets go, counted from `asked`, less what clocks may differ by.
+    fn validity(asked: Instant, ttl: Duration, until: impl Iterator<Item = Instant>) -> Duration {
         let drift = ttl / 100 + Duration::from_millis(2);
-        let first = until.min().unwrap_or_else(Instant::now);
-        first.saturating_duration_since(Instant::now()).saturating_sub(drift)
+        until.min().unwrap_or(asked).saturating_duration_since(asked).saturating_sub(drift)
     }
 }
 
-fn ends(heard: Instant, stored: &Stored) -> Instant {
-    heard.checked_add(stored.ttl).unwrap_or(heard)
+fn ends(asked: Instant, stored: &Stored) -> Instant {
+    asked.checked_add(stored.ttl).unwrap_or(asked)
 }
 
 fn count<T>(heard: &[Heard<T>], what: impl Fn(&T) -> bool) -> usize {
@@ -162,7 +162,7 @@ fn failed<T>(heard: &[Heard<T>]) -> usize {
 #[async_trait]
 impl Cache for Quorum {
     async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        let ttl = ttl.unwrap_or(self.default_ttl);
+        let (asked, ttl) = (Instant::now(), ttl.unwrap_or(self.default_ttl));
         let heard = self
             .ask(|member| {
                 let (key, value) = (key.to_owned(), value.to_owned());
@@ -180,9 +180,9 @@ impl Cache for Quorum {
             let highest = stored.iter().flatten().map(|stored| stored.revision).max().unwrap_or_default();
             let recorded = self.raise(key, value, highest, &stored).await;
             let until = stored.iter().zip(&heard).filter_map(|(stored, (_, at))| Some(ends(*at, stored.as_ref()?)));
-            let left = Self::validity(ttl, until);
-            if recorded >= self.majority() && !left.is_zero() {
-                return Ok(Set::Stored(Stored { revision: highest, ttl: left }));
+            let ttl = Self::validity(asked, ttl, until);
+            if recorded >= self.majority() && asked.elapsed() < ttl {
+                return Ok(Set::Stored(Stored { revision: highest, ttl }));
             }
         }
         // All of them: those that did not answer may have stored it too. Done before the answer, for the caller may
@@ -203,6 +203,7 @@ impl Cache for Quorum {
     }
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+        let asked = Instant::now();
         let heard = self
             .ask(|member| {
                 let (key, value) = (key.to_owned(), value.to_owned());
@@ -217,8 +218,8 @@ impl Cache for Quorum {
         if held >= self.majority() {
             let revision =
                 heard.iter().filter_map(extended).map(|(stored, _)| stored.revision).max().unwrap_or_default();
-            let left = Self::validity(ttl, heard.iter().filter_map(extended).map(|(_, until)| until));
-            return Ok(Extend::Extended(Stored { revision, ttl: left }));
+            let ttl = Self::validity(asked, ttl, heard.iter().filter_map(extended).map(|(_, until)| until));
+            return Ok(Extend::Extended(Stored { revision, ttl }));
         }
         if held + failed(&heard) >= self.majority() {
             // Whoever did not answer may make it a majority.

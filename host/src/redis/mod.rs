@@ -227,7 +227,6 @@ impl Redis {
 #[async_trait]
 impl Cache for Redis {
     async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        let asked = Instant::now();
         let (key, fence) = self.keys(key);
         let ttl = ttl.unwrap_or(self.default_ttl);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
@@ -241,14 +240,12 @@ impl Cache for Redis {
         }
         Ok(match other {
             Some(other) => Set::Occupied(entry(&other, revision, left)),
-            None => {
-                Set::Stored(Stored { revision, ttl: remaining(left).unwrap_or(ttl).saturating_sub(asked.elapsed()) })
-            }
+            // If it was asked again, this counts from the time that was left then, and is all the safer.
+            None => Set::Stored(Stored { revision, ttl: remaining(left).unwrap_or(ttl) }),
         })
     }
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
-        let asked = Instant::now();
         let (key, fence) = self.keys(key);
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let wrote = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.first() == Some(&Value::Int(1)));
@@ -257,7 +254,7 @@ impl Cache for Redis {
         // The lock is still held, but it is not sure for how long.
         confirmed?;
         Ok(match extended {
-            1 => Extend::Extended(Stored { revision, ttl: ttl.saturating_sub(asked.elapsed()) }),
+            1 => Extend::Extended(Stored { revision, ttl }),
             0 => Extend::Absent,
             _ => Extend::Different,
         })
