@@ -28,6 +28,7 @@ mod keys;
 mod languages;
 mod limits;
 mod list;
+mod model;
 mod outage;
 mod plugins;
 mod quorum;
