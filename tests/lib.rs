@@ -22,6 +22,7 @@ mod expiry;
 mod extend;
 mod faults;
 mod fence;
+mod fuzz;
 mod grant;
 mod hold;
 mod keys;
