@@ -103,6 +103,18 @@ async fn one_that_wants_all_randomness_of_the_world_is_stopped() {
 }
 
 #[rstest]
+#[case::no_text(&["raw", "no text"], "utf-8")]
+#[case::beyond_its_memory(&["raw", "4294967290", "100"], "out of bounds")]
+#[case::more_than_its_memory(&["raw", "0", "4294967295"], "out of bounds")]
+#[tokio::test]
+async fn one_that_passes_what_is_no_text_of_its_own_is_stopped(#[case] words: &[&str], #[case] why: &str) {
+    let locker = locker();
+    let error = forceful(&locker, scope()).await.try_run(words).await.unwrap_err();
+    assert!(error.root_cause().to_string().contains(why), "{error:?}");
+    granted(locker.lock("job", LONG).await);
+}
+
+#[rstest]
 #[tokio::test]
 async fn a_name_of_many_megabytes_is_refused_and_does_no_harm(#[values("1000", "70000", "100000000")] bytes: &str) {
     let locker = locker();

@@ -59,6 +59,7 @@ fn act(words: &[&str]) -> Result<String, Error> {
         ["get", key] => get(key)?.map_or_else(|| "absent".to_owned(), |entry| entry.value),
         ["wait", key, timeout_ms] => wait_until_absent(key, timeout_ms.parse().unwrap_or(u64::MAX))?.to_string(),
         ["random", bytes] => get_random_bytes(bytes.parse().unwrap_or(u64::MAX)).len().to_string(),
+        ["raw", "no text"] => raw_get(NO_TEXT.as_ptr().addr(), NO_TEXT.len()).to_owned(),
         ["raw", pointer, length] => {
             let number = |word: &str| word.parse::<u64>().unwrap_or_default() as usize;
             raw_get(number(pointer), number(length)).to_owned()
@@ -69,6 +70,8 @@ fn act(words: &[&str]) -> Result<String, Error> {
         _ => "what?".to_owned(),
     })
 }
+
+static NO_TEXT: [u8; 4] = *b"\xff\xfe\xed\xa0";
 
 /// Passes what need be no text, nor even memory of ours, as a key.
 fn raw_get(pointer: usize, length: usize) -> &'static str {
