@@ -151,6 +151,7 @@ impl World {
         judge(self.locker.extend(name, TOKEN, WAIT).await);
         judge(self.locker.inspect(name).await);
         judge(self.locker.unlock(name, TOKEN).await);
+        // A list takes as long as a store is large, and nobody knows how large.
         if let Ok(keys) = timeout(DEADLINE, redis.keys()).await {
             judge(keys.map_err(Error::from));
         }
