@@ -7,7 +7,7 @@ use rstest::rstest;
 use tokio::time::timeout;
 use wasmtime_wasi::WasiCtx;
 
-use crate::harness::{By, Embedded, LONG, On, a_moment, granted, rogue, until};
+use crate::harness::{By, Embedded, LONG, On, a_moment, granted, patiently, rogue, until};
 
 fn scope() -> Scope {
     Scope::new("plugin").unwrap()
@@ -94,6 +94,21 @@ async fn one_that_may_ask_no_more_can_still_release_what_it_holds() {
     assert!(rogue.run(&["set", "key", "value", "60000"]).await.starts_with("stored"));
     assert!(rogue.run(&["get", "key"]).await.starts_with("denied"));
     assert_eq!(rogue.run(&["delete", "key", "value"]).await, "deleted");
+}
+
+#[tokio::test]
+async fn one_whose_wait_is_refused_keeps_no_place_in_the_line() {
+    let locker = locker();
+    let mut rogue = forceful(&locker, scope().max_requests(1)).await;
+    let lease = granted(locker.lock("plugin/job", LONG).await);
+    for words in [&["get", "job"][..], &["wait", "job", "60000"]] {
+        rogue.run(words).await;
+    }
+    let waiter = locker.clone();
+    let next = tokio::spawn(async move { timeout(LONG / 2, waiter.lock("plugin/job", patiently())).await });
+    a_moment().await;
+    locker.unlock("plugin/job", lease.token).await.unwrap();
+    granted(next.await.unwrap().expect("nobody stands before it"));
 }
 
 #[tokio::test]
