@@ -40,6 +40,10 @@ impl Address {
                 if primary.is_empty() {
                     return Err("it lacks the primary's name: redis+sentinel://HOST,HOST/NAME".to_owned());
                 }
+                // Nor do sentinels allow any other. What else stands there may be the rest of a password with a `/` in it.
+                if !primary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+                    return Err("a primary's name is made of letters, digits, '.', '-' and '_'; in a password, write %2F for a slash".to_owned());
+                }
                 Ok(Self::Sentinel { sentinels: nodes(database)?, primary: primary.to_owned() })
             }
             _ => Err("its scheme is none of redis, redis+unix, redis+cluster and redis+sentinel, or one of these with rediss".to_owned()),
@@ -136,6 +140,7 @@ mod tests {
             "redis+cluster://",
             "redis://host?protocol=secret",
             "redis://host/secret",
+            "redis+sentinel://user:1/secret@host/main",
         ] {
             let error = Address::parse(url).err().unwrap_or_else(|| panic!("{url}"));
             assert!(!error.contains("secret"), "{error}");
