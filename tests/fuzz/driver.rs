@@ -11,7 +11,7 @@ use super::{allocations, panics};
 /// How long chance has its way with each target, if nobody says otherwise.
 const USUALLY: Duration = Duration::from_millis(1500);
 /// More than any input of a hundred kilobytes may take.
-const MOST_MEMORY: usize = 16 << 20;
+const MOST_MEMORY: usize = 32 << 20;
 /// More than any input may take on a machine that has much else to do.
 const MOST_TIME: Duration = Duration::from_secs(30);
 
