@@ -31,10 +31,10 @@ async fn any_text_as_a_url() {
 
 /// What stands where a login does, and the rest.
 fn parts(url: &str) -> (&str, &str) {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    if scheme.ends_with("unix") {
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if url.split_once(':').is_some_and(|(scheme, _)| scheme.trim_start().to_ascii_lowercase().ends_with("unix")) {
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
         return (query, path);
     }
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.rsplit_once('@').unwrap_or(("", rest))
 }
