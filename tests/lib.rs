@@ -40,6 +40,8 @@ mod faults;
 #[cfg(test)]
 mod fence;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod grant;
 #[cfg(test)]
 mod hold;
@@ -51,6 +53,8 @@ mod languages;
 mod limits;
 #[cfg(test)]
 mod list;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use rstest::rstest;
 use tokio::time::timeout;
 use wasmtime_wasi::WasiCtx;
 
-use crate::harness::{By, Embedded, LONG, On, a_moment, granted, rogue, until};
+use crate::harness::{By, Embedded, LONG, On, a_moment, granted, patiently, rogue, until};
 
 fn scope() -> Scope {
     Scope::new("plugin").unwrap()
@@ -97,9 +97,36 @@ async fn one_that_may_ask_no_more_can_still_release_what_it_holds() {
 }
 
 #[tokio::test]
+async fn one_whose_wait_is_refused_keeps_no_place_in_the_line() {
+    let locker = locker();
+    let mut rogue = forceful(&locker, scope().max_requests(1)).await;
+    let lease = granted(locker.lock("plugin/job", LONG).await);
+    for words in [&["get", "job"][..], &["wait", "job", "60000"]] {
+        rogue.run(words).await;
+    }
+    let waiter = locker.clone();
+    let next = tokio::spawn(async move { timeout(LONG / 2, waiter.lock("plugin/job", patiently())).await });
+    a_moment().await;
+    locker.unlock("plugin/job", lease.token).await.unwrap();
+    granted(next.await.unwrap().expect("nobody stands before it"));
+}
+
+#[tokio::test]
 async fn one_that_wants_all_randomness_of_the_world_is_stopped() {
     let error = forceful(&locker(), scope()).await.try_run(&["random", "18446744073709551615"]).await.unwrap_err();
     assert!(error.root_cause().to_string().contains("random bytes asked for"), "{error:?}");
+}
+
+#[rstest]
+#[case::no_text(&["raw", "no text"], "utf-8")]
+#[case::beyond_its_memory(&["raw", "4294967290", "100"], "out of bounds")]
+#[case::more_than_its_memory(&["raw", "0", "4294967295"], "out of bounds")]
+#[tokio::test]
+async fn one_that_passes_what_is_no_text_of_its_own_is_stopped(#[case] words: &[&str], #[case] why: &str) {
+    let locker = locker();
+    let error = forceful(&locker, scope()).await.try_run(words).await.unwrap_err();
+    assert!(error.root_cause().to_string().contains(why), "{error:?}");
+    granted(locker.lock("job", LONG).await);
 }
 
 #[rstest]

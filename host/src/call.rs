@@ -184,14 +184,15 @@ impl Call {
             self.turn = None;
             self.turn = timeout(patience, self.shared.queues.turn(&line)).await.ok();
         }
-        if !left().is_zero() {
-            self.shared.cache.wait_until_absent(key, left()).await?;
-        }
+        let waited = match left() {
+            Duration::ZERO => Ok(()),
+            left => self.shared.cache.wait_until_absent(key, left).await,
+        };
         if plugins {
-            // Nobody knows whether it will ever come back to take the lock.
+            // Nobody knows whether it will ever come back to take the lock, least of all if it was refused.
             self.turn = None;
         }
-        Ok(left())
+        waited.map(|()| left())
     }
 
     /// What is stored, with the time that is left of what the cache was `asked` for.

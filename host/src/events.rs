@@ -32,7 +32,12 @@ pub(crate) fn locked(name: &str, started: Instant, answer: &Result<Lock, Error>)
 pub(crate) fn failed(operation: &'static str, error: &Error) {
     let class = error.kind().name();
     counter!("locker_errors_total", "operation" => operation, "class" => class).increment(1);
-    warn!(lock = error.lock(), operation, class, error = error.message(), "failed");
+    warn!(lock = error.lock().map(cut), operation, class, error = error.message(), "failed");
+}
+
+/// A name, unless it is too long to be one: whoever makes such names up must not fill logs.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(512)]
 }
 
 /// A lock that was held is no longer.
@@ -52,4 +57,16 @@ pub(crate) fn lost(name: &str, loss: &Loss) {
 pub(crate) fn let_go(name: &str, held: Duration) {
     histogram!("locker_hold_seconds").record(held);
     debug!(lock = name, ?held, "let go");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_a_name_is_cut() {
+        assert_eq!(cut(&"n".repeat(512)).len(), 512);
+        assert_eq!(cut(&"n".repeat(1 << 20)).len(), 512);
+        assert_eq!(cut(&"鎖".repeat(200)).len(), 510);
+    }
 }

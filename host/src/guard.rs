@@ -266,6 +266,9 @@ impl Guard {
     }
 }
 
+/// For as long as anybody will try.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 impl Drop for Guard {
     fn drop(&mut self) {
         self.tenure.over.cancel();
@@ -274,7 +277,8 @@ impl Drop for Guard {
         let gone = matches!(self.tenure.state().loss, Some(Loss::Absent | Loss::HeldByOther));
         if !self.released && !gone {
             // A renewal may still be on its way.
-            let until = Instant::now() + self.ttl;
+            let now = Instant::now();
+            let until = now.checked_add(self.ttl).unwrap_or(now + FOR_EVER);
             self.locker.give_back(&self.tenure.name, &self.tenure.token(), until, &self.runtime);
         }
     }

@@ -1,6 +1,6 @@
 //! A plugin in an embedder's wasmtime, built from `tests/plugin`.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use locker_host::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
 use wac_graph::types::Package;
@@ -33,6 +33,19 @@ static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-plugin", &
 static FORCEFUL: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-plugin", &["--features", "cache"]));
 static COMPOSED: LazyLock<Vec<u8>> = LazyLock::new(|| compose(&PLUGIN));
 
+impl By {
+    /// The plugin, compiled once.
+    fn component(self) -> &'static Component {
+        static COMPILED: [OnceLock<Component>; 3] = [const { OnceLock::new() }; 3];
+        let (place, bytes) = match self {
+            Self::Locker => (0, &PLUGIN),
+            Self::Cache => (1, &COMPOSED),
+            Self::Force => (2, &FORCEFUL),
+        };
+        COMPILED[place].get_or_init(|| Component::from_binary(&ENGINE, bytes).unwrap())
+    }
+}
+
 impl Embedded {
     pub(crate) async fn start(by: By, plugin: Plugin) -> Self {
         let mut linker = Linker::new(&ENGINE);
@@ -40,14 +53,9 @@ impl Embedded {
             By::Locker => add_to_linker(&mut linker, |plugin| plugin).unwrap(),
             By::Cache | By::Force => add_cache_to_linker(&mut linker, |plugin| plugin).unwrap(),
         }
-        let bytes = match by {
-            By::Locker => &PLUGIN,
-            By::Cache => &COMPOSED,
-            By::Force => &FORCEFUL,
-        };
-        let component = component(&mut linker, bytes);
+        let component = component(&mut linker, by.component());
         let mut store = Store::new(&ENGINE, plugin);
-        let instance = linker.instantiate_async(&mut store, &component).await.unwrap();
+        let instance = linker.instantiate_async(&mut store, component).await.unwrap();
         Self { store, instance }
     }
 
@@ -67,15 +75,15 @@ impl Embedded {
 pub(crate) fn run_sync(plugin: Plugin, words: &[&str]) -> String {
     let mut linker = Linker::new(&ENGINE);
     add_to_linker_sync(&mut linker, |plugin| plugin).unwrap();
-    let component = component(&mut linker, &PLUGIN);
+    let component = component(&mut linker, By::Locker.component());
     let mut store = Store::new(&ENGINE, plugin);
-    let instance = linker.instantiate(&mut store, &component).unwrap();
+    let instance = linker.instantiate(&mut store, component).unwrap();
     let run = instance.get_typed_func::<(Vec<String>,), (String,)>(&mut store, "run").unwrap();
     run.call(&mut store, (words.iter().map(ToString::to_string).collect(),)).unwrap().0
 }
 
-fn component(linker: &mut Linker<Plugin>, bytes: &[u8]) -> Component {
-    let component = Component::from_binary(&ENGINE, bytes).unwrap();
+/// The component, for a linker that now has all that it imports.
+fn component<'a>(linker: &mut Linker<Plugin>, component: &'a Component) -> &'a Component {
     // The standard library of Rust asks for more than this plugin uses. What the embedder has linked must stay.
     for (name, import) in component.component_type().imports(&ENGINE) {
         let ComponentItem::ComponentInstance(import) = import.ty else { continue };

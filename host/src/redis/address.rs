@@ -40,10 +40,23 @@ impl Address {
                 if primary.is_empty() {
                     return Err("it lacks the primary's name: redis+sentinel://HOST,HOST/NAME".to_owned());
                 }
+                // Nor do sentinels allow any other. What else stands there may be the rest of a password with a `/` in it.
+                if !primary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
+                    return Err("a primary's name is made of letters, digits, '.', '-' and '_'; in a password, write %2F for a slash".to_owned());
+                }
                 Ok(Self::Sentinel { sentinels: nodes(database)?, primary: primary.to_owned() })
             }
-            _ => Err(format!("{topology:?} is no kind of Redis: there are redis, redis+cluster and redis+sentinel")),
+            _ => Err("its scheme is none of redis, redis+unix, redis+cluster and redis+sentinel, or one of these with rediss".to_owned()),
         }
+    }
+
+    /// The password for the servers, if there is one.
+    pub(super) fn password(&self) -> Option<&str> {
+        let info = match self {
+            Self::One(info) => Some(info),
+            Self::Cluster(nodes) | Self::Sentinel { sentinels: nodes, .. } => nodes.first(),
+        };
+        info?.redis_settings().password()
     }
 
     /// Whether another server takes over when one is gone, so that waiting for that makes sense.
@@ -59,15 +72,17 @@ fn nodes(scheme: &str, hosts: &str, path: &str) -> Result<Vec<ConnectionInfo>, S
 }
 
 fn info(url: &str) -> Result<ConnectionInfo, String> {
-    let info = url.into_connection_info().map_err(|error| error.category().to_owned() + &detail(&error))?;
+    let info = url.into_connection_info().map_err(|error| why(&error))?;
     // RESP3 carries wake-ups on the connection that also carries commands.
     // The client's name is nobody's need, and would be one more thing to permit.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings))
 }
 
-fn detail(error: &redis::RedisError) -> String {
-    error.detail().map(|detail| format!(": {detail}")).unwrap_or_default()
+/// What is wrong with a URL, without the part of it that the error quotes at its end.
+fn why(error: &redis::RedisError) -> String {
+    let said = error.to_string();
+    said.split_once(" - ").map_or("it is none", |(why, _)| why).to_owned()
 }
 
 impl fmt::Display for Address {
@@ -119,8 +134,13 @@ mod tests {
             "http://secret",
             "redis://secret:x:y",
             "redis+ring://secret",
+            "redis+secret://host",
+            "user:pass+secret@host://",
             "redis+sentinel://secret",
             "redis+cluster://",
+            "redis://host?protocol=secret",
+            "redis://host/secret",
+            "redis+sentinel://user:1/secret@host/main",
         ] {
             let error = Address::parse(url).err().unwrap_or_else(|| panic!("{url}"));
             assert!(!error.contains("secret"), "{error}");

@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation, Value};
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
 
 use super::connection::Connection;
 use super::failure;
 use super::link::Link;
+use super::script::Invocation;
 use crate::CacheError;
 
 pub(super) enum Step<'a> {
-    Script(&'a ScriptInvocation<'a>),
+    Script(&'a Invocation<'a>),
     /// A script, and then, if it wrote to a slot, the number of replicas that have confirmed it, once it is this many.
     Confirmed {
-        invocation: &'a ScriptInvocation<'a>,
+        invocation: &'a Invocation<'a>,
         wrote: fn(&Value) -> bool,
         slot: u16,
         replicas: u32,
@@ -71,9 +72,9 @@ impl Connection {
 impl Step<'_> {
     async fn take<T: FromRedisValue>(&self, mut link: Link) -> RedisResult<T> {
         match self {
-            Self::Script(invocation) => invocation.invoke_async(&mut link).await,
+            Self::Script(invocation) => invocation.run(&mut link).await,
             Self::Confirmed { invocation, wrote, slot, replicas } => {
-                let answer: Value = invocation.invoke_async(&mut link).await?;
+                let answer: Value = invocation.run(&mut link).await?;
                 // On the same connection: the server waits for what was written through it.
                 let wrote = wrote(&answer);
                 let confirmed = if wrote { link.confirmations(*replicas, *slot).await? } else { i64::from(*replicas) };
@@ -87,12 +88,4 @@ impl Step<'_> {
             }
         }
     }
-}
-
-/// A script with what it is run on.
-pub(super) fn invocation<'a>(script: &'a Script, keys: &[&str], args: &[&str]) -> ScriptInvocation<'a> {
-    let mut invocation = script.prepare_invoke();
-    keys.iter().for_each(|key| _ = invocation.key(*key));
-    args.iter().for_each(|arg| _ = invocation.arg(*arg));
-    invocation
 }

@@ -12,12 +12,33 @@ pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
         return CacheError::new(ErrorKind::Unavailable, format!("{address} answers what Redis would not"));
     }
     let (kind, why) = classify(&error);
-    let translated = CacheError::new(kind, format!("{address} {why}"));
-    // A server that does not know a command quotes what it was given.
-    if error.to_string().contains(QUOTES) { translated } else { translated.caused_by(error) }
+    let translated = CacheError::new(kind, format!("{address} {}", redacted(&why, address.password())));
+    let said = error.to_string();
+    let tells = said.contains(QUOTES) || said != redacted(&said, address.password());
+    if tells { translated } else { translated.caused_by(error) }
 }
 
+/// A server that does not know a command quotes what it was given.
 const QUOTES: &str = ", with args beginning";
+
+/// Without what a server may have been told and nobody else may learn: the password, and whatever looks like half a token.
+fn redacted(text: &str, password: Option<&str>) -> String {
+    const HALF: usize = 16;
+    let text = match password {
+        Some(password) if !password.is_empty() => text.replace(password, "..."),
+        _ => text.to_owned(),
+    };
+    let (mut redacted, mut rest) = (String::new(), &text[..]);
+    while !rest.is_empty() {
+        let (digits, others) = rest.split_at(rest.find(|char: char| !char.is_ascii_hexdigit()).unwrap_or(rest.len()));
+        redacted += if digits.len() < HALF { digits } else { "..." };
+        let (between, digits) =
+            others.split_at(others.find(|char: char| char.is_ascii_hexdigit()).unwrap_or(others.len()));
+        redacted += between;
+        rest = digits;
+    }
+    redacted
+}
 
 /// Whether the connection is of no more use: it broke, or it leads to a server that has stepped down.
 pub(super) fn breaks_connection(error: &RedisError) -> bool {
@@ -91,5 +112,26 @@ fn said(error: &RedisError) -> String {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     };
-    said.split_once(QUOTES).map_or(said.clone(), |(said, _)| said.to_owned())
+    let said = said.split_once(QUOTES).map_or(&said[..], |(said, _)| said);
+    // They may be shown on a terminal.
+    said.replace(char::is_control, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_was_told_is_not_repeated() {
+        for (said, shown) in [
+            ("ERR max number of clients reached", "ERR max number of clients reached"),
+            ("ERR me:0123456789abcdef0123456789abcdef, deadbeef", "ERR me:..., deadbeef"),
+            ("0123456789abcdef0", "..."),
+            ("HELLO 3 AUTH user secret", "HELLO 3 AUTH user ..."),
+            ("", ""),
+        ] {
+            assert_eq!(redacted(said, Some("secret")), shown);
+        }
+        assert_eq!(redacted("ERR", Some("")), "ERR");
+    }
 }

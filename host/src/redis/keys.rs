@@ -1,5 +1,7 @@
 //! Which Redis keys belong to a key of the cache.
 
+use std::sync::LazyLock;
+
 /// Separates what is ours from what is a lock's name: names hold no control characters, so nothing collides.
 const MARK: char = '\u{1f}';
 
@@ -18,11 +20,28 @@ pub(super) fn fence(prefix: &str, name: &str) -> String {
         format!("{prefix}{MARK}fence{{{lock}}}")
     } else {
         // Such a key cannot be a tag, so some number that falls into the same slot has to be.
-        let slot = slot(lock.as_bytes());
-        let tag = (0..u32::MAX).find(|tag| self::slot(tag.to_string().as_bytes()) == slot).unwrap_or_default();
+        let tag = TAGS[usize::from(slot(lock.as_bytes()))];
         format!("{prefix}{MARK}fence{{{tag}}}{name}")
     }
 }
+
+const SLOTS: u16 = 16384;
+
+/// The smallest number that falls into each slot. Looking for one takes a while, and whoever picks the names of locks must not
+/// have that done each time.
+static TAGS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let (mut tags, mut missing) = (vec![None; usize::from(SLOTS)], SLOTS);
+    for tag in 0.. {
+        if missing == 0 {
+            break;
+        }
+        let place = &mut tags[usize::from(slot(tag.to_string().as_bytes()))];
+        if place.is_none() {
+            (*place, missing) = (Some(tag), missing - 1);
+        }
+    }
+    tags.into_iter().flatten().collect()
+});
 
 /// What the names of locks are found with: a glob pattern for all keys under a prefix.
 pub(super) fn pattern(prefix: &str) -> String {
@@ -65,7 +84,7 @@ fn slot(key: &[u8]) -> u16 {
         (0..8)
             .fold(crc ^ (u16::from(*byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
     });
-    crc % 16384
+    crc % SLOTS
 }
 
 #[cfg(test)]
@@ -91,6 +110,12 @@ mod tests {
                 assert!(fence.starts_with(prefix));
             }
         }
+    }
+
+    #[test]
+    fn a_fence_stays_where_it_was() {
+        // What earlier versions have written.
+        assert_eq!(fence("lock:", "a}b"), "lock:\u{1f}fence{1977}a}b");
     }
 
     #[test]

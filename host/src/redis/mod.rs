@@ -5,7 +5,7 @@
 //! - `address`: what a URL says; `connection`: one connection for all calls, through a `link` to a server or a cluster.
 //! - `ask`: what a server is asked, and when it is asked again; `failure`: what its errors mean.
 //! - `keys`: which Redis keys belong to a key of the cache.
-//! - `*.lua`: the atomic steps; each file says what it takes and returns.
+//! - `*.lua`: the atomic steps; each file says what it takes and returns. `script`: how one of them is run.
 //! - `wakeups`: who waits for which key to go away. A deletion is published on a channel that is named like the key.
 
 mod address;
@@ -14,19 +14,22 @@ mod connection;
 mod failure;
 mod keys;
 mod link;
+mod script;
 mod wakeups;
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Script, Value, cmd};
+use redis::{FromRedisValue, Value, cmd};
 
 use crate::call::whole_millis;
 use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
 use address::Address;
-use ask::{Answer, Step, invocation};
+use ask::{Answer, Step};
 use connection::{Connection, Settings};
+use script::Script;
 use wakeups::{Gate, Listener};
 
 macro_rules! script {
@@ -168,7 +171,7 @@ impl Redis {
         keys: &[&str],
         args: &[&str],
     ) -> Result<Answer<T>, CacheError> {
-        self.connection.ask(&Step::Script(&invocation(script, keys, args))).await
+        self.connection.ask(&Step::Script(&script.on(keys, args))).await
     }
 
     /// Like `run`, for a script that may write, which is so if `wrote` says so of its answer. Then it tells too whether
@@ -185,7 +188,7 @@ impl Redis {
         }
         let (address, asked) = (self.connection.address(), self.replicas);
         let step = Step::Confirmed {
-            invocation: &invocation(script, keys, args),
+            invocation: &script.on(keys, args),
             wrote,
             slot: keys::slot_of(keys[0]),
             replicas: asked,
@@ -224,11 +227,24 @@ impl Redis {
     }
 }
 
+impl fmt::Debug for Redis {
+    /// Where it is, and never with which login.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { connection, prefix, default_ttl, replicas } = self;
+        f.debug_struct("Redis")
+            .field("address", &format_args!("{}", connection.address()))
+            .field("prefix", prefix)
+            .field("default_ttl", default_ttl)
+            .field("replicas", replicas)
+            .finish()
+    }
+}
+
 #[async_trait]
 impl Cache for Redis {
     async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
         let (key, fence) = self.keys(key);
-        let ttl = ttl.unwrap_or(self.default_ttl);
+        let ttl = countable(ttl.unwrap_or(self.default_ttl))?;
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let stored = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.get(2) == Some(&Value::Nil));
         let ((revision, left, other), confirmed): ((u64, i64, Option<Vec<u8>>), _) =
@@ -247,6 +263,7 @@ impl Cache for Redis {
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
         let (key, fence) = self.keys(key);
+        let ttl = countable(ttl)?;
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let wrote = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.first() == Some(&Value::Int(1)));
         let ((extended, revision), confirmed): ((i8, u64), _) =
@@ -315,6 +332,19 @@ fn entry(present: &[u8], revision: u64, left: i64) -> Entry {
 /// A remaining time as Redis tells it: negative if the key never expires.
 fn remaining(left: i64) -> Option<Duration> {
     u64::try_from(left).ok().map(Duration::from_millis)
+}
+
+/// A time to live that the server can count. One that it cannot would fail in the middle of a script.
+fn countable(ttl: Duration) -> Result<Duration, CacheError> {
+    // Scripts count milliseconds as doubles.
+    const MOST: Duration = Duration::from_millis(1 << 52);
+    if ttl > MOST {
+        return Err(CacheError::new(
+            ErrorKind::Invalid,
+            format!("a time to live of {ttl:?} is more than Redis can count"),
+        ));
+    }
+    Ok(ttl)
 }
 
 fn millis(duration: Duration) -> String {

@@ -59,9 +59,30 @@ fn act(words: &[&str]) -> Result<String, Error> {
         ["get", key] => get(key)?.map_or_else(|| "absent".to_owned(), |entry| entry.value),
         ["wait", key, timeout_ms] => wait_until_absent(key, timeout_ms.parse().unwrap_or(u64::MAX))?.to_string(),
         ["random", bytes] => get_random_bytes(bytes.parse().unwrap_or(u64::MAX)).len().to_string(),
+        ["raw", "no text"] => raw_get(NO_TEXT.as_ptr().addr(), NO_TEXT.len()).to_owned(),
+        ["raw", pointer, length] => {
+            let number = |word: &str| word.parse::<u64>().unwrap_or_default() as usize;
+            raw_get(number(pointer), number(length)).to_owned()
+        }
         ["ask for ever", key] => loop {
             get(key)?;
         },
         _ => "what?".to_owned(),
     })
+}
+
+static NO_TEXT: [u8; 4] = *b"\xff\xfe\xed\xa0";
+
+/// Passes what need be no text, nor even memory of ours, as a key.
+fn raw_get(pointer: usize, length: usize) -> &'static str {
+    #[link(wasm_import_module = "locker:locker/cache@0.1.0")]
+    unsafe extern "C" {
+        #[link_name = "get"]
+        fn get(pointer: usize, length: usize, answer: *mut u8);
+    }
+    /// Larger than the answer.
+    static mut ANSWER: [u64; 16] = [0; 16];
+    // SAFETY: the host checks what it is passed, or that is what is tested; it writes its answer where there is room.
+    unsafe { get(pointer, length, (&raw mut ANSWER).cast()) };
+    "answered"
 }

@@ -1,0 +1,42 @@
+//! What a server does as one step.
+
+use redis::{Cmd, FromRedisValue, RedisResult, ServerErrorKind, Value, cmd};
+
+use super::link::Link;
+
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+/// A script with what it is run on.
+pub(super) struct Invocation<'a> {
+    script: &'a Script,
+    command: Cmd,
+}
+
+impl Script {
+    pub(super) fn new(code: &'static str) -> Self {
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    pub(super) fn on(&self, keys: &[&str], args: &[&str]) -> Invocation<'_> {
+        let mut command = cmd("EVALSHA");
+        command.arg(&self.hash).arg(keys.len()).arg(keys).arg(args);
+        Invocation { script: self, command }
+    }
+}
+
+impl Invocation<'_> {
+    /// Runs it, and makes it known to a server that does not know it yet.
+    pub(super) async fn run<T: FromRedisValue>(&self, link: &mut Link) -> RedisResult<T> {
+        match self.command.query_async(link).await {
+            Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+                // Whatever it says to that: the client's own way of doing this panics if it is not what it should be.
+                let _: Value = cmd("SCRIPT").arg("LOAD").arg(self.script.code).query_async(link).await?;
+                self.command.query_async(link).await
+            }
+            answer => answer,
+        }
+    }
+}

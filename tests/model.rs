@@ -1,0 +1,240 @@
+//! Whether stores and lockers agree with a model of them: whatever they are asked, one request after the other or many at
+//! once. proptest makes up the requests, and looks for the fewest that show what is wrong.
+//!
+//! `PROPTEST_CASES=25600 cargo test -p locker-tests model::` tries a hundred times as much.
+
+mod clients;
+mod linearizability;
+mod lockers;
+mod reference;
+mod torn;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use locker_host::{Cache, Locker, Memory, Redis};
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use rstest::rstest;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::harness::{LONG, On, RedisServer};
+use clients::{Client, Script, at_once};
+use lockers::{Act, NO_TOKEN, Person, Whose};
+use reference::{Key, Request};
+use torn::{Tear, Torn};
+
+/// Over before the next pause is.
+const BRIEF: Duration = Duration::from_millis(8);
+/// So many hosts share a store.
+const HOSTS: usize = 3;
+
+/// A store that several hosts share.
+enum Store {
+    Memory(Memory),
+    Redis { _server: RedisServer, hosts: Vec<Redis> },
+}
+
+impl Store {
+    async fn start(on: On) -> Self {
+        let On::Redis = on else { return Self::Memory(Memory::default()) };
+        let server = RedisServer::start().await;
+        let hosts = (0..HOSTS).map(|_| Redis::open(&server.url()).unwrap()).collect();
+        Self::Redis { _server: server, hosts }
+    }
+
+    /// What each host sees of a part of the store that is empty yet.
+    fn empty(&self) -> Vec<Arc<dyn Cache>> {
+        match self {
+            Self::Memory(_) => {
+                let shared: Arc<dyn Cache> = Arc::new(Memory::default());
+                vec![shared; HOSTS]
+            }
+            Self::Redis { hosts, .. } => {
+                let prefix = format!("{}:", unique());
+                hosts.iter().map(|host| Arc::new(host.clone().prefix(&prefix).unwrap()) as Arc<dyn Cache>).collect()
+            }
+        }
+    }
+
+    /// The locker of each host.
+    fn lockers(&self) -> Vec<Locker> {
+        match self {
+            Self::Memory(memory) => (0..HOSTS).map(|_| Locker::new(memory.clone()).unwrap()).collect(),
+            Self::Redis { hosts, .. } => hosts.iter().map(|host| Locker::new(host.clone()).unwrap()).collect(),
+        }
+    }
+}
+
+/// A number that was not used before.
+fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Threads that are really there at once, also on one core.
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap()
+}
+
+/// Tries so many cases, or tells the smallest that went wrong.
+fn for_all<S: Strategy>(cases: u32, what: S, mut agrees: impl FnMut(S::Value) -> Result<(), String>) {
+    try_all(cases, what, &mut agrees).unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn try_all<S: Strategy>(
+    cases: u32,
+    what: S,
+    agrees: &mut impl FnMut(S::Value) -> Result<(), String>,
+) -> Result<(), TestError<S::Value>> {
+    let usual = Config::default();
+    // `PROPTEST_CASES` is 256 unless somebody says otherwise.
+    let cases = (u64::from(cases) * u64::from(usual.cases) / 256).try_into().unwrap();
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..usual };
+    let agrees = Mutex::new(agrees);
+    TestRunner::new(config).run(&what, |case| (agrees.lock().unwrap())(case).map_err(TestCaseError::fail))
+}
+
+fn key() -> impl Strategy<Value = String> {
+    select(vec!["job", "{tag}"]).prop_map(str::to_owned)
+}
+
+fn value() -> impl Strategy<Value = String> {
+    select(vec!["a", "b", "鎖 c"]).prop_map(str::to_owned)
+}
+
+/// Mostly long: what expires meanwhile has little left to be asked.
+const TTLS: [Duration; 6] = [LONG, LONG, LONG, LONG.checked_div(2).unwrap(), BRIEF, BRIEF];
+
+fn request(ttls: &[Duration]) -> impl Strategy<Value = Request> {
+    let ttl = || select(ttls.to_vec());
+    prop_oneof![
+        4 => (value(), ttl()).prop_map(|(value, ttl)| Request::Set { value, ttl }),
+        2 => (value(), ttl()).prop_map(|(value, ttl)| Request::Extend { value, ttl }),
+        3 => value().prop_map(|value| Request::Delete { value }),
+        2 => Just(Request::Get),
+    ]
+}
+
+/// What is done to a store, one thing after the other.
+#[derive(Clone, Debug)]
+enum Step {
+    Ask {
+        host: usize,
+        key: String,
+        request: Request,
+    },
+    /// Raises a revision by so much above the last.
+    Raise {
+        host: usize,
+        key: String,
+        value: String,
+        by: u64,
+    },
+    Pause(Duration),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // For less than a brief time to live, or more.
+    let pause = prop_oneof![Just(BRIEF / 2), Just(2 * BRIEF)];
+    prop_oneof![
+        12 => (0..HOSTS, key(), request(&TTLS)).prop_map(|(host, key, request)| Step::Ask { host, key, request }),
+        1 => (0..HOSTS, key(), value(), select(vec![0, 1, 1 << 40]))
+            .prop_map(|(host, key, value, by)| Step::Raise { host, key, value, by }),
+        1 => pause.prop_map(Step::Pause),
+    ]
+}
+
+#[rstest]
+fn one_request_after_the_other_is_answered_as_the_model_says(#[values(On::Memory, On::Redis)] on: On) {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::start(on));
+    for_all(150, prop::collection::vec(step(), 1..40), |steps| {
+        let hosts = store.empty();
+        runtime.block_on(agree(&hosts, steps))
+    });
+}
+
+async fn agree(hosts: &[Arc<dyn Cache>], steps: Vec<Step>) -> Result<(), String> {
+    let mut keys = HashMap::<String, Key>::new();
+    for step in steps {
+        let (host, key, request) = match step {
+            Step::Pause(time) => {
+                tokio::time::sleep(time).await;
+                continue;
+            }
+            Step::Ask { host, key, request } => (host, key, request),
+            Step::Raise { host, key, value, by } => {
+                let revision = keys.get(&key).map_or(0, Key::last_revision) + by;
+                (host, key, Request::Raise { value, revision })
+            }
+        };
+        let event = Client { number: host, cache: hosts[host].clone() }.ask(&key, request).await;
+        let known = keys.entry(key).or_default();
+        *known = known.after(&event).map_err(|why| format!("{why}: {event:?} after {known:?}"))?;
+    }
+    Ok(())
+}
+
+/// What each of several clients asks, of one key or two.
+fn scripts(ttls: &[Duration]) -> impl Strategy<Value = Vec<Vec<(String, Request)>>> {
+    let script = prop::collection::vec((key(), request(ttls)), 1..6);
+    prop::collection::vec(script, 2..=HOSTS)
+}
+
+fn with_hosts(hosts: Vec<Arc<dyn Cache>>, scripts: &[Vec<(String, Request)>]) -> Vec<Script> {
+    let scripts = scripts.iter().zip(hosts).enumerate();
+    scripts.map(|(number, (script, cache))| Script(Client { number, cache }, script.clone())).collect()
+}
+
+#[rstest]
+#[case::memory(On::Memory, 10_000)]
+#[case::redis(On::Redis, 3000)]
+fn many_requests_at_once_happen_in_some_order(#[case] on: On, #[case] cases: u32) {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::start(on));
+    for_all(cases, scripts(&TTLS), |scripts| {
+        let workers = with_hosts(store.empty(), &scripts);
+        linearizability::check(&runtime.block_on(at_once(workers)))
+    });
+}
+
+#[rstest]
+fn a_store_that_takes_two_steps_for_one_is_found_out(#[values(Tear::Set, Tear::Delete)] tear: Tear) {
+    let runtime = runtime();
+    let mut agrees = |scripts: Vec<_>| {
+        let torn: Arc<dyn Cache> = Arc::new(Torn { memory: Memory::default(), tear });
+        let workers = with_hosts(vec![torn; HOSTS], &scripts);
+        linearizability::check(&runtime.block_on(at_once(workers)))
+    };
+    let error = try_all(2000, scripts(&[LONG]), &mut agrees).unwrap_err();
+    assert!(error.to_string().contains("there is no order"), "{error}");
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let whose = || select(vec![Whose::Own, Whose::Last]);
+    let wait = select(vec![Duration::ZERO, Duration::from_millis(5)]);
+    let act = prop_oneof![
+        4 => (select(TTLS.to_vec()), wait).prop_map(|(ttl, wait)| Act::Lock { ttl, wait }),
+        3 => whose().prop_map(Act::Unlock),
+        1 => (whose(), select(TTLS.to_vec())).prop_map(|(whose, ttl)| Act::Extend(whose, ttl)),
+        1 => Just(Act::Inspect),
+    ];
+    prop::collection::vec(act, 1..6)
+}
+
+#[rstest]
+fn many_who_want_a_lock_at_once_are_served_in_some_order(#[values(On::Memory, On::Redis)] on: On) {
+    let runtime = runtime();
+    let store = runtime.block_on(Store::start(on));
+    let lockers = store.lockers();
+    for_all(300, prop::collection::vec(acts(), 2..=HOSTS), |people| {
+        let (lock, last) = (unique().to_string(), Arc::new(Mutex::new(NO_TOKEN.to_owned())));
+        let people = people.into_iter().zip(lockers.clone()).enumerate();
+        let person = |(number, (acts, locker))| Person { number, locker, lock: lock.clone(), acts, last: last.clone() };
+        linearizability::check(&runtime.block_on(at_once(people.map(person).collect())))
+    });
+}

@@ -1,0 +1,94 @@
+//! Clients of a store, who note what they ask and what they are told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use locker_host::{Cache, Delete, Entry, Extend, Set};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::reference::{Answer, Event, Request, Seen};
+
+/// A client with a connection of its own.
+pub(super) struct Client {
+    pub(super) number: usize,
+    pub(super) cache: Arc<dyn Cache>,
+}
+
+impl Client {
+    pub(super) async fn ask(&self, key: &str, request: Request) -> Event {
+        let asked = Instant::now();
+        let answer = self.answer(key, &request).await;
+        let told = Instant::now();
+        Event { client: self.number, key: key.to_owned(), request, answer, asked, told }
+    }
+
+    async fn answer(&self, key: &str, request: &Request) -> Answer {
+        let cache = &self.cache;
+        let answer = match request {
+            Request::Set { value, ttl } => cache.set_if_absent(key, value, Some(*ttl)).await.map(|set| match set {
+                Set::Stored(stored) => Answer::Stored { revision: stored.revision, ttl: stored.ttl },
+                Set::Occupied(entry) => Answer::Occupied(entry.into()),
+            }),
+            Request::Extend { value, ttl } => {
+                cache.extend_if_equal(key, value, *ttl).await.map(|extend| match extend {
+                    Extend::Extended(stored) => Answer::Extended { revision: stored.revision, ttl: stored.ttl },
+                    Extend::Absent => Answer::Absent,
+                    Extend::Different => Answer::Different,
+                })
+            }
+            Request::Delete { value } => cache.delete_if_equal(key, value).await.map(|delete| match delete {
+                Delete::Deleted => Answer::Deleted,
+                Delete::Absent => Answer::Absent,
+                Delete::Different => Answer::Different,
+            }),
+            Request::Raise { value, revision } => {
+                let raised = cache.raise(key, value, *revision).await;
+                raised.map(|raised| if raised { Answer::Raised } else { Answer::Neither })
+            }
+            Request::Get => {
+                cache.get(key).await.map(|entry| entry.map_or(Answer::Absent, |entry| Answer::Found(entry.into())))
+            }
+        };
+        answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
+    }
+}
+
+impl From<Entry> for Seen {
+    fn from(Entry { value, revision, ttl }: Entry) -> Self {
+        Self { value: Some(value), revision, ttl }
+    }
+}
+
+/// What several do at once, each of them one thing after the other.
+pub(super) async fn at_once(workers: Vec<impl Worker>) -> Vec<Event> {
+    let start = Arc::new(Barrier::new(workers.len()));
+    let mut running = JoinSet::new();
+    for worker in workers {
+        let start = start.clone();
+        running.spawn(async move {
+            start.wait().await;
+            worker.work().await
+        });
+    }
+    running.join_all().await.concat()
+}
+
+/// Somebody with something to do.
+pub(super) trait Worker: Send + 'static {
+    fn work(self) -> impl Future<Output = Vec<Event>> + Send;
+}
+
+/// A client and all that it is to ask, of which key.
+pub(super) struct Script(pub(super) Client, pub(super) Vec<(String, Request)>);
+
+impl Worker for Script {
+    async fn work(self) -> Vec<Event> {
+        let Self(client, requests) = self;
+        let mut events = Vec::new();
+        for (key, request) in requests {
+            events.push(client.ask(&key, request).await);
+        }
+        events
+    }
+}

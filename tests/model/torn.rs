@@ -1,0 +1,74 @@
+//! A store that is wrong on purpose: what should be one step is two, and others come in between.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use locker_host::{Cache, CacheError, Delete, Entry, Extend, Memory, Set};
+
+/// What is torn apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tear {
+    /// Looks whether the key is free, and then stores.
+    Set,
+    /// Looks whether the value is the right one, and then deletes whatever lies there.
+    Delete,
+}
+
+pub(super) struct Torn {
+    pub(super) memory: Memory,
+    pub(super) tear: Tear,
+}
+
+/// So that others get their chance: several of them between two steps that should be one.
+async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+impl Torn {
+    /// What lies there, as it was a moment ago.
+    async fn look(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let entry = self.memory.get(key).await;
+        pause(4).await;
+        entry
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), CacheError> {
+        while let Some(entry) = self.memory.get(key).await? {
+            self.memory.delete_if_equal(key, &entry.value).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Cache for Torn {
+    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
+        pause(1).await;
+        if self.tear == Tear::Set && self.look(key).await?.is_none() {
+            self.delete(key).await?;
+        }
+        self.memory.set_if_absent(key, value, ttl).await
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+        self.memory.extend_if_equal(key, value, ttl).await
+    }
+
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+        pause(1).await;
+        if self.tear == Tear::Delete && self.look(key).await?.is_some_and(|entry| entry.value == value) {
+            self.delete(key).await?;
+            return Ok(Delete::Deleted);
+        }
+        self.memory.delete_if_equal(key, value).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        pause(1).await;
+        self.memory.get(key).await
+    }
+
+    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
+        self.memory.wait_until_absent(key, timeout).await
+    }
+}
