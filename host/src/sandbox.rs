@@ -86,7 +86,8 @@ fn compiled() -> wasmtime::Result<ComponentPre<State>> {
         return Ok(component.clone());
     }
     let mut config = Config::new();
-    config.consume_fuel(true);
+    // Only debuggers and profilers need what this leaves out, and to register it takes time at each start.
+    config.consume_fuel(true).native_unwind_info(false);
     let engine = Engine::new(&config)?;
     let mut linker = Linker::new(&engine);
     Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use super::mutation::Mutation;
 use super::{allocations, panics};
 
-/// How long chance has its way with each target, if nobody says otherwise.
-const USUALLY: Duration = Duration::from_millis(1500);
+/// How long chance has its way with each target, if nobody says otherwise, and with how many inputs: the same on each machine that
+/// is fast enough.
+const USUALLY: (Duration, usize) = (Duration::from_millis(1500), 1000);
 /// More than any input of a hundred kilobytes may take.
 const MOST_MEMORY: usize = 32 << 20;
 /// More than any input may take on a machine that has much else to do.
@@ -36,7 +37,8 @@ pub(super) async fn fuzz_part(target: &str, part: usize, parts: usize, mut judge
     // What fails without a change must not fail because of chance.
     let seed = if time.is_some() { fastrand::u64(..) } else { part.try_into().unwrap() };
     let (started, mut tried, mut mutation) = (Instant::now(), 0, Mutation::new(fastrand::Rng::with_seed(seed)));
-    while started.elapsed() < time.unwrap_or(USUALLY) {
+    let (time, most) = time.map_or(USUALLY, |time| (time, usize::MAX));
+    while started.elapsed() < time && tried < most {
         corpus.judge(&mutation.of_one(&corpus.inputs), &mut judge).await;
         tried += 1;
     }
