@@ -94,7 +94,7 @@ impl Drop for Kept<'_> {
             return;
         }
         let Self { corpus, input } = self;
-        println!("the input was {}", input.escape_ascii());
+        println!("the input was {}", input[..input.len().min(1000)].escape_ascii());
         if !corpus.inputs.iter().any(|known| known == input) {
             let mut hasher = DefaultHasher::new();
             input.hash(&mut hasher);

@@ -7,16 +7,19 @@ use super::{fuzz, shown};
 /// The password in the URLs of the corpus.
 const PASSWORD: &str = "hunter2";
 
+const LONGEST: usize = 4096;
+
 #[tokio::test]
 async fn any_text_as_a_url() {
     fuzz("urls", async |bytes| {
-        let url = &String::from_utf8_lossy(bytes);
+        // Thousands of hosts take what they take.
+        let url = &String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
         match Redis::open(url) {
             Ok(redis) => {
-                // A password that stands where a host or a name should cannot be told from one.
-                let told = format!("{redis:?}");
-                let (secret, open) = parts(url);
-                assert!(!secret.contains(PASSWORD) || open.contains(PASSWORD) || !told.contains(PASSWORD), "{told}");
+                // A password that stands where a host, a name or a path should cannot be told from one.
+                let (told, login) = (format!("{redis:?}"), login(url).unwrap_or_default());
+                let elsewhere = url.replacen(login, "", 1).replace(char::is_control, "").contains(PASSWORD);
+                assert!(!login.contains(PASSWORD) || elsewhere || !told.contains(PASSWORD), "{told}");
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -29,12 +32,13 @@ async fn any_text_as_a_url() {
     .await;
 }
 
-/// What stands where a login does, and the rest.
-fn parts(url: &str) -> (&str, &str) {
-    if url.split_once(':').is_some_and(|(scheme, _)| scheme.trim_start().to_ascii_lowercase().ends_with("unix")) {
-        let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        return (query, path);
+/// What stands where a login does in a URL that has one.
+fn login(url: &str) -> Option<&str> {
+    let (scheme, rest) = url.split_once("://")?;
+    let fits = |char: char| char.is_ascii_alphanumeric() || char == '+';
+    if scheme.contains("unix") || !scheme.chars().all(fits) {
+        return None;
     }
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.rsplit_once('@').unwrap_or(("", rest))
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit_once('@').map(|(login, _)| login)
 }
