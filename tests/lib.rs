@@ -14,6 +14,8 @@ mod harness;
 pub mod soak;
 
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod cluster;
