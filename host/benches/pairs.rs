@@ -1,5 +1,7 @@
 //! What the sandbox costs: taking and releasing a lock in memory, by the component and by the same rules in native code, on the same store.
 
+#![allow(clippy::expect_used, missing_docs, reason = "what fails here ends the measurement")]
+
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What waiting costs in memory: an idle locker, and each of ten thousand callers that wait, for one lock or each for one of its own.
 
+#![allow(clippy::expect_used, missing_docs, reason = "what fails here ends the measurement")]
+
 use std::time::Duration;
 
 use locker_host::{LockOptions, Locker, Memory};
