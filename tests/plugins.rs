@@ -6,7 +6,7 @@ use locker_host::{LockOptions, Locker, Memory, Operation, Scope};
 use rstest::rstest;
 use tokio::time::timeout;
 
-use crate::harness::{By, Embedded, LONG, On, a_moment, granted, held, run_sync, until};
+use crate::harness::{By, Embedded, LONG, On, a_moment, granted, held, patiently, run_sync, until};
 
 fn scope() -> Scope {
     Scope::new("plugin").unwrap()
@@ -196,6 +196,24 @@ async fn the_locks_of_a_plugin_that_trapped_can_be_released(#[values(By::Locker,
     assert_eq!(allowed.release_all().await, 2);
     assert!(locker.list().await.unwrap().is_empty());
     assert_eq!(allowed.release_all().await, 0);
+}
+
+#[tokio::test]
+async fn a_scope_within_a_scope_is_within_and_waits_in_the_same_line() {
+    let locker = locker();
+    let outer = locker.plugin(Scope::new("outer").unwrap());
+    let inner = outer.locker().plugin(Scope::new("inner").unwrap()).another_instance();
+    let first = granted(locker.lock("outer/inner/job", LONG).await);
+    // A lock that is called the same one level below, and its waiter, are not in the way.
+    granted(locker.lock("inner/job", LONG).await);
+    let elsewhere = locker.clone();
+    let other = tokio::spawn(async move { elsewhere.lock("inner/job", patiently()).await });
+    a_moment().await;
+    let waiting = tokio::spawn(async move { inner.locker().lock("job", patiently()).await });
+    a_moment().await;
+    locker.unlock("outer/inner/job", first.token).await.unwrap();
+    granted(timeout(LONG / 2, waiting).await.unwrap().unwrap());
+    other.abort();
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ async fn one_that_reaches_for_the_cache_finds_nothing_outside_its_namespace(#[va
 #[case::for_no_time(&["set", "key", "value", "0"], "denied")]
 #[case::a_big_value(&["set", "key", &"x".repeat(300), "1000"], "invalid")]
 #[case::a_long_name(&["set", &"x".repeat(513), "value", "1000"], "invalid")]
+#[case::a_name_that_is_too_long_with_its_namespace(&["set", &"x".repeat(506), "value", "1000"], "invalid")]
 #[case::a_key_with_a_line(&["get", "a\nb"], "invalid")]
 #[tokio::test]
 async fn one_that_reaches_for_the_cache_is_bound_by_its_scope(#[case] words: &[&str], #[case] class: &str) {

@@ -1,7 +1,8 @@
 //! Many clients that contend for one lock while the server is killed and started again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use locker_host::{Cache, Lock, LockOptions, Locker, Quorum, Redis};
 use rstest::rstest;
@@ -12,8 +13,8 @@ use crate::harness::{Cluster, Command, Protected, RedisServer, Sentinels, until}
 const CLIENTS: usize = 64;
 const TTL: Duration = Duration::from_secs(2);
 
-async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, end: Instant) {
-    while Instant::now() < end {
+async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, over: Arc<AtomicBool>) {
+    while !over.load(Ordering::Relaxed) {
         let Ok(Lock::Granted(lease)) = locker.lock("job", LockOptions::from(TTL).wait(TTL)).await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -29,15 +30,16 @@ async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, end: Instant) {
 
 /// Clients that contend while something happens to their servers. Returns how often one was let in beside another.
 async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Protected>)) -> usize {
-    let (seen, end) = (Arc::<Mutex<Protected>>::default(), Instant::now() + Duration::from_secs(8));
+    let (seen, over) = (Arc::<Mutex<Protected>>::default(), Arc::<AtomicBool>::default());
     let mut clients = JoinSet::new();
     for locker in &lockers {
         for _ in 0..CLIENTS / lockers.len() {
-            clients.spawn(client(locker.clone(), seen.clone(), end));
+            clients.spawn(client(locker.clone(), seen.clone(), over.clone()));
         }
     }
     progress(&seen).await;
     disturb(&seen).await;
+    over.store(true, Ordering::Relaxed);
     clients.join_all().await;
     let locker = &lockers[0];
     let ttl = async || Some(locker.inspect("job").await.ok()?.and_then(|holder| holder.ttl).unwrap_or_default());

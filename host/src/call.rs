@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) closed: CancellationToken,
     /// What this is allowed, if not everything.
     pub(crate) scoped: Option<Arc<Scoped>>,
+    /// What the host's names for its locks begin with.
+    namespace: String,
     /// What goes on in the background: renewing what is held, giving back what is not.
     pub(crate) tasks: TaskTracker,
 }
@@ -37,13 +39,19 @@ impl Shared {
             max_ttl,
             closed: CancellationToken::new(),
             scoped: None,
+            namespace: String::new(),
             tasks: TaskTracker::new(),
         }
     }
 
     /// The same, within a scope. Who waits for a lock waits in the same line as everybody else.
     pub(crate) fn scoped(&self, scoped: Arc<Scoped>) -> Self {
+        // One more instance of a plugin has the scope that the others have.
+        let within = self.scoped.as_ref().is_none_or(|ours| !ours.is_of(&scoped));
+        let namespace =
+            if within { self.namespace.clone() + &scoped.scope().qualified("") } else { self.namespace.clone() };
         Self {
+            namespace,
             cache: scoped.clone(),
             queues: self.queues.clone(),
             max_ttl: self.max_ttl,
@@ -55,7 +63,7 @@ impl Shared {
 
     /// What those who wait for a lock line up under, in this scope or another.
     pub(crate) fn line<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        self.scoped.as_ref().map_or(Cow::Borrowed(name), |scoped| scoped.scope().qualified(name).into())
+        if self.namespace.is_empty() { Cow::Borrowed(name) } else { (self.namespace.clone() + name).into() }
     }
 
     /// Deletes a value in the background, in vain from `gone` on.

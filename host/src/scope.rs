@@ -71,7 +71,7 @@ impl Scope {
         Ok(Self {
             namespace,
             max_ttl: Duration::from_secs(60 * 60),
-            max_name: 512,
+            max_name: LONGEST_NAME,
             max_held: 64,
             max_waiting: 16,
             max_requests: 1000,
@@ -86,7 +86,7 @@ impl Scope {
         self
     }
 
-    /// The longest name, in bytes. 512 by default, which no lock may exceed in any case.
+    /// The longest name, in bytes. By default what is left of 512, which no lock's name may exceed, after the namespace.
     #[must_use]
     pub fn max_name(mut self, bytes: usize) -> Self {
         self.max_name = bytes;
@@ -138,8 +138,9 @@ impl Scope {
     /// The key beneath, if the operation and the name are allowed.
     fn key(&self, operation: Operation, name: &str) -> Result<String, CacheError> {
         self.allow(operation)?;
-        if name.is_empty() || name.len() > self.max_name || name.chars().any(char::is_control) {
-            let message = format!("a lock's name is 1 to {} bytes without control characters here", self.max_name);
+        let most = self.max_name.min(LONGEST_NAME - self.qualified("").len());
+        if name.is_empty() || name.len() > most || name.chars().any(char::is_control) {
+            let message = format!("a lock's name is 1 to {most} bytes without control characters here");
             return Err(CacheError::new(ErrorKind::Invalid, message));
         }
         Ok(self.qualified(name))
@@ -203,6 +204,8 @@ pub(crate) struct Waiting(Arc<Mutex<Usage>>);
 
 /// What comes without a time to live is kept for this long, or for as long as is allowed.
 const USUAL_TTL: Duration = Duration::from_secs(30);
+/// What a lock's name may have in bytes, so that the host can speak of a plugin's locks too.
+const LONGEST_NAME: usize = 512;
 /// Longer than any token.
 const MAX_VALUE: usize = 256;
 
@@ -221,6 +224,11 @@ impl Scoped {
 
     pub(crate) fn scope(&self) -> &Scope {
         &self.scope
+    }
+
+    /// Whether both are of instances of one plugin.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.usage, &other.usage)
     }
 
     /// Counts a call that waits.

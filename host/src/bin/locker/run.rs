@@ -48,7 +48,7 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
         let Some(ended) = ended else { return Ok(exit) };
         let (name, ended, left) = ended.context("a plugin came to no end")?;
         if left > 0 {
-            report.words(&format!("{name}: released {left} locks that it had left"));
+            report.words(&format!("{name}: released the locks that it had left: {left}"));
         }
         let failed = match ended {
             Ended::Exited(0) => continue,
