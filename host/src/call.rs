@@ -46,12 +46,8 @@ impl Shared {
 
     /// The same, within a scope. Who waits for a lock waits in the same line as everybody else.
     pub(crate) fn scoped(&self, scoped: Arc<Scoped>) -> Self {
-        // One more instance of a plugin has the scope that the others have.
-        let within = self.scoped.as_ref().is_none_or(|ours| !ours.is_of(&scoped));
-        let namespace =
-            if within { self.namespace.clone() + &scoped.scope().qualified("") } else { self.namespace.clone() };
         Self {
-            namespace,
+            namespace: self.namespace.clone() + &scoped.scope().qualified(""),
             cache: scoped.clone(),
             queues: self.queues.clone(),
             max_ttl: self.max_ttl,

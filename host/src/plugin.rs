@@ -35,6 +35,7 @@ use crate::{Cache, Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker,
 /// # }
 /// ```
 pub struct Plugin {
+    host: Locker,
     locker: Locker,
     scoped: Arc<Scoped>,
     call: Call,
@@ -49,9 +50,9 @@ impl Locker {
 }
 
 impl Plugin {
-    fn new(locker: &Locker, scoped: Arc<Scoped>) -> Self {
-        let (locker, call) = locker.scoped(scoped.clone());
-        Self { locker, scoped, call }
+    fn new(host: &Locker, scoped: Arc<Scoped>) -> Self {
+        let (locker, call) = host.scoped(scoped.clone());
+        Self { host: host.clone(), locker, scoped, call }
     }
 
     /// The plugin's own locker: its names are those of the scope.
@@ -64,7 +65,7 @@ impl Plugin {
     /// apart.
     #[must_use]
     pub fn another_instance(&self) -> Self {
-        Self::new(&self.locker, Arc::new(self.scoped.another_instance()))
+        Self::new(&self.host, Arc::new(self.scoped.another_instance()))
     }
 
     /// Releases all locks that were taken through this or any of its clones: for when the instance has ended, has trapped or
@@ -81,7 +82,8 @@ impl Plugin {
 
 impl Clone for Plugin {
     fn clone(&self) -> Self {
-        Self { locker: self.locker.clone(), scoped: self.scoped.clone(), call: self.call.another() }
+        let Self { host, locker, scoped, call } = self;
+        Self { host: host.clone(), locker: locker.clone(), scoped: scoped.clone(), call: call.another() }
     }
 }
 

@@ -226,11 +226,6 @@ impl Scoped {
         &self.scope
     }
 
-    /// Whether both are of instances of one plugin.
-    pub(crate) fn is_of(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.usage, &other.usage)
-    }
-
     /// Counts a call that waits.
     pub(crate) fn wait(&self) -> Result<Waiting, CacheError> {
         self.scope.allow(Operation::Wait)?;
