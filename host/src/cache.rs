@@ -138,6 +138,34 @@ pub trait Cache: Send + Sync + 'static {
     /// [`CacheError`].
     async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError>;
 
+    /// Waits like [`Cache::wait_until_absent`], on behalf of a caller whose [`Cache::set_if_absent`] with the same arguments was
+    /// just refused and who will come again. A store in which whoever deletes a key can store the next one's value at once
+    /// may do so, and answers that here. Else it answers nothing, and only then is asked once more.
+    ///
+    /// From the first call on and until [`Cache::leave`], the value may lie under the key.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    async fn wait_to_set(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<Option<Stored>, CacheError> {
+        _ = (value, ttl);
+        self.wait_until_absent(key, timeout).await.map(|()| None)
+    }
+
+    /// Stores the value of a [`Cache::wait_to_set`] that was dropped or failed no more. It may have been stored by then.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    async fn leave(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        _ = (key, value);
+        Ok(())
+    }
+
     /// Makes the revision of `key` at least `revision` if exactly `value` lies there, and tells whether it does. Only a
     /// member of a [`Quorum`](crate::Quorum) is ever asked to.
     ///

@@ -63,8 +63,9 @@ impl Shared {
     }
 
     /// Deletes a value in the background, in vain from `gone` on.
-    pub(crate) fn give_back(&self, key: String, value: String, gone: Instant, runtime: &Handle) {
-        self.tasks.spawn_on(give_back(self.cache.clone(), key, value, gone), runtime);
+    /// If it may be in line still, it leaves that first.
+    pub(crate) fn give_back(&self, key: String, value: String, in_line: bool, gone: Instant, runtime: &Handle) {
+        self.tasks.spawn_on(give_back(self.cache.clone(), key, value, in_line, gone), runtime);
     }
 
     /// Counts a call that waits, where they are counted.
@@ -79,27 +80,36 @@ pub(crate) struct Call {
     /// What our own component was asked for. None in a plugin that was linked to the cache itself.
     operation: Option<&'static str>,
     turn: Option<Turn>,
-    unowned: Option<Unowned>,
+    wanted: Option<Wanted>,
     deadline: Option<Instant>,
     failure: Option<CacheError>,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
 }
 
-/// A value that may lie in the cache although nobody has learnt that it does.
-struct Unowned {
+/// A value that the component has asked the cache to store.
+struct Wanted {
     key: String,
     value: String,
-    /// When it has expired at the latest, if it is there at all.
-    gone: Instant,
+    ttl: Option<Duration>,
+    state: State,
 }
 
-/// How long what was stored for the cache's default time is looked after.
-const USUAL_TTL: Duration = Duration::from_secs(60);
+/// What has become of it.
+enum State {
+    /// It was refused.
+    Refused,
+    /// It may be in line, or may lie in the cache.
+    InLine,
+    /// It was stored on behalf of one who waited and was `asked` to wait then, and the component does not know yet.
+    Handed { asked: Instant, stored: Stored },
+    /// It may lie in the cache, although nobody has learnt that it does.
+    Unowned,
+}
 
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, operation: None, turn: None, unowned: None, deadline: None, failure: None, spare_random: None }
+        Self { shared, operation: None, turn: None, wanted: None, deadline: None, failure: None, spare_random: None }
     }
 
     /// The state of another caller.
@@ -121,9 +131,9 @@ impl Call {
         self.turn = None;
         self.deadline = None;
         self.spare_random = None;
-        let unowned = self.unowned.take();
+        let wanted = self.wanted.take();
         if !granted {
-            self.give_back(unowned);
+            self.give_back(wanted);
         }
     }
 
@@ -137,10 +147,15 @@ impl Call {
         self.failure.take()
     }
 
-    fn give_back(&self, unowned: Option<Unowned>) {
-        if let (Some(unowned), Ok(runtime)) = (unowned, Handle::try_current()) {
-            let Unowned { key, value, gone } = unowned;
-            self.shared.give_back(key, value, gone, &runtime);
+    fn give_back(&self, wanted: Option<Wanted>) {
+        if let (Some(wanted), Ok(runtime)) = (wanted, Handle::try_current()) {
+            let Wanted { key, value, ttl, state } = wanted;
+            let gone = expiry(Instant::now(), ttl);
+            match state {
+                State::Refused => {}
+                State::InLine => self.shared.give_back(key, value, true, gone, &runtime),
+                State::Handed { .. } | State::Unowned => self.shared.give_back(key, value, false, gone, &runtime),
+            }
         }
     }
 
@@ -153,29 +168,28 @@ impl Call {
         Err(CacheError::new(ErrorKind::Denied, message))
     }
 
-    async fn set(
-        &mut self,
-        asked: Instant,
-        key: String,
-        value: String,
-        ttl: Option<Duration>,
-    ) -> Result<Set, CacheError> {
+    /// The cache's answer, and when it was asked for it.
+    async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<(Instant, Set), CacheError> {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
-        let cache = self.shared.cache.clone();
+        let (cache, asked) = (self.shared.cache.clone(), Instant::now());
         if self.operation.is_none() {
             // What a plugin stores is its own affair, and its scope knows of it.
-            return cache.set_if_absent(&key, &value, ttl).await;
+            return Ok((asked, cache.set_if_absent(&key, &value, ttl).await?));
         }
-        let gone = asked.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(asked + USUAL_TTL);
-        let Unowned { key, value, .. } = self.unowned.insert(Unowned { key, value, gone });
-        let answer = cache.set_if_absent(key, value, ttl).await;
+        let handed = self.wanted.take_if(|wanted| wanted.key == key && wanted.value == value);
+        let wanted = self.wanted.insert(Wanted { key, value, ttl, state: State::Unowned });
+        if let Some(Wanted { state: State::Handed { asked, stored }, .. }) = handed {
+            self.turn = None;
+            return Ok((asked, Set::Stored(stored)));
+        }
+        let answer = cache.set_if_absent(&wanted.key, &wanted.value, ttl).await;
         match &answer {
             Ok(Set::Stored(_)) => self.turn = None,
             // The value may have been stored all the same.
             Err(error) if error.kind() == ErrorKind::Unavailable => {}
-            Ok(Set::Occupied(_)) | Err(_) => self.unowned = None,
+            Ok(Set::Occupied(_)) | Err(_) => wanted.state = State::Refused,
         }
-        answer
+        Ok((asked, answer?))
     }
 
     async fn wait(&mut self, key: &str, patience: Duration) -> Result<Duration, CacheError> {
@@ -188,9 +202,10 @@ impl Call {
             self.turn = None;
             self.turn = timeout(patience, self.shared.queues.turn(&line)).await.ok();
         }
-        let waited = match left() {
-            Duration::ZERO => Ok(()),
-            left => self.shared.cache.wait_until_absent(key, left).await,
+        let waited = match (left(), self.wanted.as_mut().filter(|wanted| wanted.key == key)) {
+            (Duration::ZERO, _) => Ok(()),
+            (left, Some(wanted)) => wanted.wait(&*self.shared.cache, left).await,
+            (left, None) => self.shared.cache.wait_until_absent(key, left).await,
         };
         if plugins {
             // Nobody knows whether it will ever come back to take the lock, least of all if it was refused.
@@ -222,6 +237,24 @@ impl Call {
     }
 }
 
+impl Wanted {
+    /// Waits until the key may be absent, or the value may lie there.
+    async fn wait(&mut self, cache: &dyn Cache, patience: Duration) -> Result<(), CacheError> {
+        let asked = Instant::now();
+        self.state = State::InLine;
+        if let Some(stored) = cache.wait_to_set(&self.key, &self.value, self.ttl, patience).await? {
+            self.state = State::Handed { asked, stored };
+        }
+        Ok(())
+    }
+}
+
+/// When what was stored for some time, or for the cache's default time, has expired.
+fn expiry(since: Instant, ttl: Option<Duration>) -> Instant {
+    const USUAL_TTL: Duration = Duration::from_secs(60);
+    since.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(since + USUAL_TTL)
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
         self.end(false);
@@ -235,11 +268,10 @@ impl wit::Host for Call {
         value: String,
         ttl_ms: Option<u64>,
     ) -> Result<wit::SetOutcome, wit::Error> {
-        let asked = Instant::now();
-        let answer = self.set(asked, key, value, ttl_ms.map(Duration::from_millis)).await;
-        self.note(answer).map(|set| match set {
-            Set::Stored(stored) => wit::SetOutcome::Stored(self.stored(asked, stored)),
-            Set::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
+        let answer = self.set(key, value, ttl_ms.map(Duration::from_millis)).await;
+        self.note(answer).map(|answer| match answer {
+            (asked, Set::Stored(stored)) => wit::SetOutcome::Stored(self.stored(asked, stored)),
+            (_, Set::Occupied(entry)) => wit::SetOutcome::Occupied(entry.into()),
         })
     }
 

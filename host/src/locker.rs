@@ -294,7 +294,7 @@ impl Locker {
 
     /// Releases a lock in the background, in vain from `gone` on.
     pub(crate) fn give_back(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
-        self.0.shared.give_back(name.to_owned(), token.as_str().to_owned(), gone, runtime);
+        self.0.shared.give_back(name.to_owned(), token.as_str().to_owned(), false, gone, runtime);
     }
 }
 

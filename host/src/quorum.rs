@@ -235,7 +235,7 @@ impl Cache for Quorum {
             if answer.is_err() {
                 // It may be back before the value expires.
                 let gone = Instant::now() + Duration::from_secs(60);
-                tokio::spawn(give_back(member.clone(), key.to_owned(), value.to_owned(), gone));
+                tokio::spawn(give_back(member.clone(), key.to_owned(), value.to_owned(), false, gone));
             }
         }
         let (deleted, failed) = (count(&heard, |answer| *answer == Delete::Deleted), failed(&heard));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set};
+use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
 
 /// What one plugin may do with the locks of its host: a namespace of its own, and limits.
 ///
@@ -261,6 +261,11 @@ impl Scoped {
         Ok(())
     }
 
+    /// A time to live that is allowed, or the usual one.
+    fn ttl(&self, ttl: Option<Duration>) -> Result<Duration, CacheError> {
+        self.scope.ttl(ttl.unwrap_or_else(|| USUAL_TTL.min(self.scope.max_ttl)))
+    }
+
     /// Counts a value that is about to be stored for `ttl`.
     fn hold(&self, name: &str, value: &str, ttl: Duration) -> Result<(), CacheError> {
         let mut usage = lock(&self.usage);
@@ -308,7 +313,7 @@ fn lock(usage: &Mutex<Usage>) -> MutexGuard<'_, Usage> {
 impl Cache for Scoped {
     async fn set_if_absent(&self, name: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
         let key = self.scope.key(Operation::Lock, name)?;
-        let ttl = self.scope.ttl(ttl.unwrap_or_else(|| USUAL_TTL.min(self.scope.max_ttl)))?;
+        let ttl = self.ttl(ttl)?;
         if value.len() > MAX_VALUE {
             return Err(CacheError::new(ErrorKind::Invalid, format!("a value is at most {MAX_VALUE} bytes")));
         }
@@ -361,6 +366,28 @@ impl Cache for Scoped {
         let key = self.scope.key(Operation::Wait, name)?;
         self.request()?;
         self.cache.wait_until_absent(&key, timeout).await
+    }
+
+    async fn wait_to_set(
+        &self,
+        name: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<Option<Stored>, CacheError> {
+        let key = self.scope.key(Operation::Wait, name)?;
+        let ttl = self.ttl(ttl)?;
+        self.request()?;
+        let stored = self.cache.wait_to_set(&key, value, Some(ttl), timeout).await?;
+        if stored.is_some() {
+            // Whoever waits holds nothing yet. If it is one too many now, it is given back.
+            self.hold(name, value, ttl)?;
+        }
+        Ok(stored)
+    }
+
+    async fn leave(&self, name: &str, value: &str) -> Result<(), CacheError> {
+        self.cache.leave(&self.scope.qualified(name), value).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {

@@ -22,6 +22,8 @@ pub(super) struct Connection {
     address: Arc<Address>,
     settings: Settings,
     wakeups: Arc<Wakeups>,
+    /// What tells the channels of this connection's listeners from those of others.
+    listener: String,
     live: Arc<Mutex<Live>>,
     /// Held by whoever makes the connection, so that it is made once.
     connecting: tokio::sync::Mutex<()>,
@@ -44,8 +46,10 @@ struct Live {
 
 impl Connection {
     pub(super) fn new(address: Arc<Address>, settings: Settings) -> Self {
-        let connecting = tokio::sync::Mutex::default();
-        Self { address, settings, wakeups: Arc::default(), live: Arc::default(), connecting }
+        // One that is not random would do: a value that is handed over is told by itself.
+        let listener = format!("{:016x}", getrandom::u64().unwrap_or_default());
+        let (wakeups, live, connecting) = (Arc::default(), Arc::default(), tokio::sync::Mutex::default());
+        Self { address, settings, wakeups, listener, live, connecting }
     }
 
     /// Another connection to the same address.
@@ -65,6 +69,10 @@ impl Connection {
 
     pub(super) fn wakeups(&self) -> &Arc<Wakeups> {
         &self.wakeups
+    }
+
+    pub(super) fn listener(&self) -> &str {
+        &self.listener
     }
 
     /// The connection, and its number for [`Connection::broke`].
@@ -111,7 +119,7 @@ impl Connection {
         let Settings { patience, .. } = self.settings;
         // Without one that was chosen, TLS would panic. If somebody else has chosen, that is as good.
         _ = rustls::crypto::ring::default_provider().install_default();
-        let push = self.listener(generation);
+        let push = self.hear(generation);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(patience))
             .set_response_timeout(Some(patience))
@@ -181,12 +189,14 @@ impl Connection {
     }
 
     /// Hears what the server says unasked.
-    fn listener(&self, generation: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Clone + Send + Sync + 'static {
+    fn hear(&self, generation: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Clone + Send + Sync + 'static {
         let (live, wakeups) = (self.live.clone(), self.wakeups.clone());
         let heals_itself = matches!(&*self.address, Address::Cluster(_));
         move |push: PushInfo| {
-            match (push.kind, push.data.into_iter().next()) {
-                (PushKind::Message, Some(Value::BulkString(channel))) => wakeups.wake(&channel),
+            match (push.kind, &push.data[..]) {
+                (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) => {
+                    wakeups.wake(channel, message);
+                }
                 (PushKind::Disconnection, _) => {
                     if !heals_itself {
                         lock(&live).end(generation);

@@ -10,18 +10,28 @@ pub(super) fn lock(prefix: &str, name: &str) -> String {
     format!("{prefix}{name}")
 }
 
-/// The key of a lock's fence: under the same prefix and in the same cluster slot as the lock's key.
+/// The key of a lock's fence.
 pub(super) fn fence(prefix: &str, name: &str) -> String {
+    beside(prefix, name, "fence")
+}
+
+/// The key of the line of those who wait for a lock. What their channels are called begins with it.
+pub(super) fn line(prefix: &str, name: &str) -> String {
+    beside(prefix, name, "line")
+}
+
+/// A key that belongs to a lock: under the same prefix and in the same cluster slot as the lock's own.
+fn beside(prefix: &str, name: &str, what: &str) -> String {
     let lock = lock(prefix, name);
     if hash_tag(&lock).is_some() {
         // The first tag counts, whatever follows.
-        format!("{lock}{MARK}fence")
+        format!("{lock}{MARK}{what}")
     } else if !lock.contains(['{', '}']) {
-        format!("{prefix}{MARK}fence{{{lock}}}")
+        format!("{prefix}{MARK}{what}{{{lock}}}")
     } else {
         // Such a key cannot be a tag, so some number that falls into the same slot has to be.
         let tag = TAGS[usize::from(slot(lock.as_bytes()))];
-        format!("{prefix}{MARK}fence{{{tag}}}{name}")
+        format!("{prefix}{MARK}{what}{{{tag}}}{name}")
     }
 }
 
@@ -102,12 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fence_lies_in_the_slot_of_its_lock_and_under_the_same_prefix() {
+    fn a_fence_and_a_line_lie_in_the_slot_of_their_lock_and_under_the_same_prefix() {
         for prefix in ["lock:", "", "{app}:", "a}b"] {
             for name in NAMES {
-                let fence = fence(prefix, name);
-                assert_eq!(slot_of(&fence), slot_of(&lock(prefix, name)), "{prefix:?} {name:?} {fence:?}");
-                assert!(fence.starts_with(prefix));
+                for beside in [fence(prefix, name), line(prefix, name)] {
+                    assert_eq!(slot_of(&beside), slot_of(&lock(prefix, name)), "{prefix:?} {name:?} {beside:?}");
+                    assert!(beside.starts_with(prefix));
+                }
             }
         }
     }
@@ -120,8 +131,8 @@ mod tests {
 
     #[test]
     fn no_two_keys_collide() {
-        let keys = NAMES.iter().flat_map(|name| [lock("lock:", name), fence("lock:", name)]);
-        assert_eq!(keys.collect::<HashSet<_>>().len(), 2 * NAMES.len());
+        let keys = NAMES.iter().flat_map(|name| [lock("lock:", name), fence("lock:", name), line("lock:", name)]);
+        assert_eq!(keys.collect::<HashSet<_>>().len(), 3 * NAMES.len());
     }
 
     #[test]

@@ -6,13 +6,15 @@
 //! - `ask`: what a server is asked, and when it is asked again; `failure`: what its errors mean.
 //! - `keys`: which Redis keys belong to a key of the cache.
 //! - `*.lua`: the atomic steps; each file says what it takes and returns. `script`: how one of them is run.
-//! - `wakeups`: who waits for which key to go away. A deletion is published on a channel that is named like the key.
+//! - `line`: waiting in line for a key, until its last holder hands it over.
+//! - `wakeups`: who of this process listens to what the server publishes.
 
 mod address;
 mod ask;
 mod connection;
 mod failure;
 mod keys;
+mod line;
 mod link;
 mod script;
 mod wakeups;
@@ -29,18 +31,12 @@ use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Sto
 use address::Address;
 use ask::{Answer, Step};
 use connection::{Connection, Settings};
-use script::Script;
-use wakeups::{Gate, Listener};
+use script::{Script, script};
+use wakeups::Listener;
 
-macro_rules! script {
-    ($($file:literal),+) => {
-        LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)))
-    };
-}
-
-static SET_IF_ABSENT: LazyLock<Script> = script!("fence.lua", "set_if_absent.lua");
+static SET_IF_ABSENT: LazyLock<Script> = script!("fence.lua", "set.lua", "set_if_absent.lua");
 static EXTEND_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "extend_if_equal.lua");
-static DELETE_IF_EQUAL: LazyLock<Script> = script!("delete_if_equal.lua");
+static DELETE_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "delete_if_equal.lua");
 static RAISE: LazyLock<Script> = script!("raise.lua");
 static GET: LazyLock<Script> = script!("get.lua");
 
@@ -179,8 +175,8 @@ impl Redis {
     async fn run_confirmed<T: FromRedisValue>(
         &self,
         script: &Script,
-        keys: &[&str; 2],
-        args: &[&str; 3],
+        keys: &[&str],
+        args: &[&str],
         wrote: fn(&Value) -> bool,
     ) -> Result<(T, Result<(), CacheError>), CacheError> {
         if self.replicas == 0 {
@@ -206,16 +202,22 @@ impl Redis {
         (keys::lock(&self.prefix, name), keys::fence(&self.prefix, name))
     }
 
-    fn listen(&self, channel: &str) -> Listener {
+    /// The key of a lock's line.
+    fn line(&self, name: &str) -> String {
+        keys::line(&self.prefix, name)
+    }
+
+    fn listen(&self, channel: &str, value: Option<&str>) -> Listener {
         let connection = self.connection.clone();
         let runtime = tokio::runtime::Handle::current();
-        self.connection.wakeups().listen(channel, move |channel| {
+        self.connection.wakeups().listen(channel, value, move |channel| {
             runtime.spawn(async move { connection.desert(&channel).await });
         })
     }
 
-    async fn subscribe(&self, channel: &str, gate: &Gate) -> Result<(), CacheError> {
-        let mut subscribed = gate.lock().await;
+    /// Sees to it that the server tells a listener. Where that is so already, it is not asked.
+    async fn subscribe(&self, channel: &str, listener: &Listener) -> Result<(), CacheError> {
+        let mut subscribed = listener.gate().lock().await;
         let before = self.connection.generation();
         if before.is_some() && *subscribed == before {
             return Ok(());
@@ -242,8 +244,8 @@ impl fmt::Debug for Redis {
 
 #[async_trait]
 impl Cache for Redis {
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        let (key, fence) = self.keys(key);
+    async fn set_if_absent(&self, name: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
+        let (key, fence) = self.keys(name);
         let ttl = countable(ttl.unwrap_or(self.default_ttl))?;
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let stored = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.get(2) == Some(&Value::Nil));
@@ -251,7 +253,7 @@ impl Cache for Redis {
             self.run_confirmed(&SET_IF_ABSENT, &[&key, &fence], &args, stored).await?;
         if let Err(unconfirmed) = confirmed {
             // If this fails too, the value expires.
-            _ = self.run::<i8>(&DELETE_IF_EQUAL, &[&key], &[value]).await;
+            _ = self.delete_if_equal(name, value).await;
             return Err(unconfirmed);
         }
         Ok(match other {
@@ -262,12 +264,12 @@ impl Cache for Redis {
     }
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
-        let (key, fence) = self.keys(key);
+        let (line, (key, fence)) = (self.line(key), self.keys(key));
         let ttl = countable(ttl)?;
         let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
         let wrote = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.first() == Some(&Value::Int(1)));
         let ((extended, revision), confirmed): ((i8, u64), _) =
-            self.run_confirmed(&EXTEND_IF_EQUAL, &[&key, &fence], &args, wrote).await?;
+            self.run_confirmed(&EXTEND_IF_EQUAL, &[&key, &fence, &line], &args, wrote).await?;
         // The lock is still held, but it is not sure for how long.
         confirmed?;
         Ok(match extended {
@@ -278,8 +280,9 @@ impl Cache for Redis {
     }
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
-        let key = keys::lock(&self.prefix, key);
-        let Answer { value: deleted, lost } = self.run::<i8>(&DELETE_IF_EQUAL, &[&key], &[value]).await?;
+        let (line, (key, fence)) = (self.line(key), self.keys(key));
+        let Answer { value: deleted, lost } =
+            self.run::<i8>(&DELETE_IF_EQUAL, &[&key, &fence, &line], &[value]).await?;
         Ok(match deleted {
             1 => Delete::Deleted,
             // Whose answer was lost may have deleted the key, and another may have set it since.
@@ -297,18 +300,31 @@ impl Cache for Redis {
     async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
         let started = Instant::now();
         let key = keys::lock(&self.prefix, key);
-        let listener = self.listen(&key);
-        let (woken, gate) = listener.next();
-        self.subscribe(&key, &gate).await?;
+        let listener = self.listen(&key, None);
+        self.subscribe(&key, &listener).await?;
         // Only now can no deletion be missed any more, so only now is it worth a look.
         let left: i64 = self.connection.ask(&Step::Command(cmd("PTTL").arg(&key))).await?.value;
         const ABSENT: i64 = -2;
         if left != ABSENT {
             let patience = timeout.saturating_sub(started.elapsed());
             let nap = remaining(left).map_or(patience, |left| patience.min(left));
-            _ = tokio::time::timeout(nap, woken).await;
+            _ = tokio::time::timeout(nap, listener.woken()).await;
         }
         Ok(())
+    }
+
+    async fn wait_to_set(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        timeout: Duration,
+    ) -> Result<Option<Stored>, CacheError> {
+        self.wait_in_line(key, value, countable(ttl.unwrap_or(self.default_ttl))?, timeout).await
+    }
+
+    async fn leave(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        self.leave_line(&self.line(key), value).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {

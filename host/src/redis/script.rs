@@ -4,6 +4,14 @@ use redis::{Cmd, FromRedisValue, RedisResult, ServerErrorKind, Value, cmd};
 
 use super::link::Link;
 
+/// What is in the named files, one after the other.
+macro_rules! script {
+    ($($file:literal),+) => {
+        std::sync::LazyLock::new(|| $crate::redis::script::Script::new(concat!($(include_str!($file)),+)))
+    };
+}
+pub(super) use script;
+
 pub(super) struct Script {
     code: &'static str,
     hash: String,

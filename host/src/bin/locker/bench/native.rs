@@ -28,20 +28,25 @@ impl Native {
             prefix: prefix.to_owned(),
             set: Script::new(concat!(
                 include_str!("../../../redis/fence.lua"),
+                include_str!("../../../redis/set.lua"),
                 include_str!("../../../redis/set_if_absent.lua")
             )),
-            delete: Script::new(include_str!("../../../redis/delete_if_equal.lua")),
+            delete: Script::new(concat!(
+                include_str!("../../../redis/fence.lua"),
+                include_str!("../../../redis/delete_if_equal.lua")
+            )),
         })
     }
 
     /// Takes a lock and releases it.
     pub(super) async fn pair(&mut self, name: &str) -> Result<()> {
-        let (key, fence) = (format!("{}{name}", self.prefix), format!("{}{name}:fence", self.prefix));
+        let [key, fence, line] = ["", ":fence", ":line"].map(|what| format!("{}{name}{what}", self.prefix));
         let token = token()?;
         let mut set = self.set.key(&key);
         let (_, _, other): (u64, i64, Option<Value>) =
-            set.key(fence).arg(&token).arg(60_000).arg(120_000).invoke_async(&mut self.connection).await?;
-        let deleted: i64 = self.delete.key(key).arg(&token).invoke_async(&mut self.connection).await?;
+            set.key(&fence).arg(&token).arg(60_000).arg(120_000).invoke_async(&mut self.connection).await?;
+        let mut delete = self.delete.key(key);
+        let deleted: i64 = delete.key(fence).key(line).arg(&token).invoke_async(&mut self.connection).await?;
         if other.is_some() || deleted != 1 {
             bail!("somebody else uses the keys of this measurement");
         }
