@@ -54,6 +54,8 @@ mod languages;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod line;
+#[cfg(test)]
 mod list;
 #[cfg(test)]
 mod model;

@@ -1,8 +1,9 @@
 //! Grants that count only when replicas know of them.
 
 use locker_host::{ErrorKind, Locker, Redis};
+use tokio::task::JoinSet;
 
-use crate::harness::{LONG, RedisServer, extended, granted, held, until};
+use crate::harness::{LONG, RedisServer, extended, granted, held, patiently, until};
 
 /// A primary, and a replica that keeps up with it.
 async fn pair() -> (RedisServer, RedisServer) {
@@ -48,6 +49,24 @@ async fn a_lock_that_is_held_is_held_whatever_the_replicas_say() {
     let (primary, _replica) = pair().await;
     granted(primary.locker().lock("job", LONG).await);
     held(confirmed_by(&primary, 2).lock("job", LONG).await);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_handed_over_is_confirmed_too() {
+    let (primary, mut replica) = pair().await;
+    let lease = granted(primary.locker().lock("job", LONG).await);
+    let waiters: Vec<_> = (0..2).map(|_| confirmed_by(&primary, 1)).collect();
+    let mut waiters: JoinSet<_> =
+        waiters.into_iter().map(|locker| async move { locker.lock("job", patiently()).await }).collect();
+    until(async || primary.places("job").await == 2).await;
+    primary.locker().unlock("job", &lease.token).await.unwrap();
+    let lease = granted(waiters.join_next().await.unwrap().unwrap());
+    assert_eq!(replica.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    replica.kill();
+    primary.locker().unlock("job", &lease.token).await.unwrap();
+    let error = waiters.join_next().await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    until(async || primary.run::<u64>(&["EXISTS", "lock:job"]).await == 0).await;
 }
 
 #[tokio::test]

@@ -127,9 +127,9 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
     let lease = granted(locker.lock("job", LONG).await);
     let waiting = locker.clone();
     let waiter = tokio::spawn(async move { waiting.lock("job", patiently()).await });
-    until(async || server.channels().await == ["lock:job"]).await;
+    until(async || server.places("job").await == 1).await;
     waiter.abort();
-    until(async || server.channels().await.is_empty()).await;
+    until(async || server.places("job").await == 0 && server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
     assert_eq!(server.keys().await, ["lock:\u{1f}fence{lock:job}"]);
 }

@@ -103,6 +103,11 @@ impl RedisServer {
         self.run(&["PUBSUB", "CHANNELS"]).await
     }
 
+    /// How many are in line for a lock.
+    pub(crate) async fn places(&self, name: &str) -> u64 {
+        self.run(&["LLEN", &format!("lock:\u{1f}line{{lock:{name}}}")]).await
+    }
+
     /// Ends the server at once, as a crash would. It forgets everything.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

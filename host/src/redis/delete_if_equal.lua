@@ -11,24 +11,20 @@ if present ~= ARGV[1] then
   return -1
 end
 
--- Answers how many have heard of it: none if whose value it is has gone away.
-local function hand_over(ttl, keep, listener, value)
-  local revision, now = next_revision(fence, keep)
-  redis.call('SET', key, value, 'PX', ttl)
-  return redis.call('PUBLISH', line .. listener, string.format('%.0f %.0f %s', revision, now, value))
-end
-
+-- After the first of these writes the server refuses none for want of memory.
 local place = redis.call('LPOP', line)
+local now = place and time()
 while place do
-  local ttl, keep, listener, value = string.match(place, '^(%d+) (%d+) (%x+) (.*)$')
-  local done, heard = pcall(hand_over, ttl, keep, listener, value)
-  if done and heard > 0 then
-    return 1
+  local due, ttl, keep, listener, value = read_place(place)
+  local message = ''
+  if now < due then
+    local revision = next_revision(fence, keep, now)
+    redis.call('SET', key, value, 'PX', ttl)
+    message = string.format('%.0f %.0f %s', revision, now, value)
   end
-  if not done then
-    -- The server has no memory to store it, perhaps. Let them look for themselves.
-    redis.pcall('PUBLISH', line .. (listener or ''), '')
-    break
+  -- Those whose owner may be gone are not stored. An owner who is there after all can look.
+  if redis.call('PUBLISH', line .. listener, message) > 0 and now < due then
+    return 1
   end
   place = redis.call('LPOP', line)
 end

@@ -13,7 +13,7 @@ end
 if tonumber(ttl) < redis.call('PTTL', key) then
   redis.call('PUBLISH', key, '')
   for _, place in ipairs(redis.call('LRANGE', line, 0, -1)) do
-    redis.call('PUBLISH', line .. string.match(place, '^%d+ %d+ (%x+) '), '')
+    redis.call('PUBLISH', line .. select(4, read_place(place)), '')
   end
 end
 redis.call('PEXPIRE', key, ttl)
@@ -21,5 +21,4 @@ if redis.call('PEXPIRE', fence, keep) == 1 then
   return {1, tonumber(redis.call('GET', fence))}
 end
 -- The server forgot the fence, for want of memory perhaps. A higher one does no harm: the holder is the same.
-local revision = next_revision(fence, keep)
-return {1, revision}
+return {1, next_revision(fence, keep, time())}

@@ -83,7 +83,9 @@ fn classify(error: &RedisError) -> (ErrorKind, String) {
         _ if said.to_ascii_lowercase().contains("unknown command 'evalsha'") => {
             (Denied, "runs no scripts, which everything that a lock does needs: permit EVALSHA and SCRIPT LOAD".into())
         }
-        _ if says("NOPERM") => (Denied, format!("does not permit this user what a lock needs: {said}")),
+        _ if says("NOPERM") || said.contains("user executing the script can't run") => {
+            (Denied, format!("does not permit this user what a lock needs: {said}"))
+        }
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
         RedisKind::RESP3NotSupported => (Denied, "is too old: version 6 or later is needed".into()),
         RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),

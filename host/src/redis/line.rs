@@ -2,7 +2,8 @@
 //!
 //! A line is a list in the server: values, each with its time to live and with the channel on which its owner listens. Who
 //! deletes a key stores the first of them whose owner is still there, in the same step, and tells the owner. So a hand-off
-//! takes one message, however many wait. Whose message got lost looks when the holder's time is over.
+//! takes one message, however many wait. Whose message got lost finds out when it comes again, which all must do now and then:
+//! a machine that was cut off from the network is still there, as far as the server knows.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ use super::wakeups::Handed;
 use super::{Answer, FENCE_KEPT, Redis, millis, remaining};
 use crate::{CacheError, Stored};
 
-static LINE_UP: LazyLock<Script> = script!("fence.lua", "set.lua", "line_up.lua");
-static LEAVE: LazyLock<Script> = script!("leave.lua");
+static LINE_UP: LazyLock<Script> = script!("fence.lua", "set.lua", "place.lua", "line_up.lua");
+static LEAVE: LazyLock<Script> = script!("place.lua", "leave.lua");
 
 /// What the server said when it was asked, while another value lay under the key.
 struct Look {
@@ -45,13 +46,14 @@ impl Redis {
         loop {
             self.subscribe(&channel, &listener).await?;
             let asked = Instant::now();
-            let Answer { value: (revision, left, other, at), .. } =
-                self.run::<(u64, i64, Option<()>, u64)>(&LINE_UP, &[&key, &fence, &line], &args).await?;
+            let Answer { value: (revision, left, other, at, pause), .. } =
+                self.run::<(u64, i64, Option<()>, u64, u64)>(&LINE_UP, &[&key, &fence, &line], &args).await?;
             if other.is_none() {
                 return Ok(stored(asked, revision, remaining(left).unwrap_or(ttl)));
             }
             let patience = patience.saturating_sub(started.elapsed());
-            let nap = remaining(left).map_or(patience, |left| patience.min(left));
+            let pause = remaining(left).unwrap_or(Duration::MAX).min(Duration::from_millis(pause));
+            let nap = patience.min(pause);
             _ = tokio::time::timeout(nap, listener.woken()).await;
             let look = Look { asked, revision, at };
             if let Some((revision, since)) = listener.handed().and_then(|handed| look.then(handed)) {

@@ -1,19 +1,24 @@
--- Stores a value unless the key holds another. If it does, the value is lined up: whoever deletes what is before it stores it.
+-- Stores a value unless the key holds another. If it does, the value is lined up, once: whoever deletes what is before it
+-- stores it.
 -- KEYS: key, its fence, its line. ARGV: value, time to live in ms, time to keep the fence in ms, who is to be told.
--- Returns what `set` answers, and the server's time in microseconds.
+-- Returns what `set` answers, and if the value is in line, the time in microseconds and in how many milliseconds to come again.
 local key, fence, line = KEYS[1], KEYS[2], KEYS[3]
 local value, ttl, keep, listener = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local answer = set(key, fence, value, ttl, keep)
-local place = table.concat({ttl, keep, listener, value}, ' ')
+local index, place = find_place(line, listener, value)
 if not answer[3] then
-  redis.call('LREM', line, 1, place)
-  answer[4] = 0
-  return answer
+  if place then
+    redis.call('LREM', line, 1, place)
+  end
+  return {answer[1], answer[2], false, 0, 0}
 end
-if not redis.call('LPOS', line, place) then
-  redis.call('RPUSH', line, place)
+-- Far behind, there is no hurry.
+local now, pause = time(), 2000 + 125 * index
+local renewed = write_place(now + 2500 * pause, ttl, keep, listener, value)
+if place then
+  redis.call('LSET', line, index, renewed)
+else
+  redis.call('RPUSH', line, renewed)
 end
 redis.call('PEXPIRE', line, keep)
-local time = redis.call('TIME')
-answer[4] = time[1] * 1000000 + time[2]
-return answer
+return {answer[1], answer[2], answer[3], now, pause}

@@ -35,8 +35,8 @@ use script::{Script, script};
 use wakeups::Listener;
 
 static SET_IF_ABSENT: LazyLock<Script> = script!("fence.lua", "set.lua", "set_if_absent.lua");
-static EXTEND_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "extend_if_equal.lua");
-static DELETE_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "delete_if_equal.lua");
+static EXTEND_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "place.lua", "extend_if_equal.lua");
+static DELETE_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "place.lua", "delete_if_equal.lua");
 static RAISE: LazyLock<Script> = script!("raise.lua");
 static GET: LazyLock<Script> = script!("get.lua");
 

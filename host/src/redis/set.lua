@@ -5,8 +5,7 @@ local function set(key, fence, value, ttl, keep)
   local present = redis.call('GET', key)
   if not present then
     redis.call('SET', key, value, 'PX', ttl)
-    local revision = next_revision(fence, keep)
-    return {revision, tonumber(ttl), false}
+    return {next_revision(fence, keep, time()), tonumber(ttl), false}
   end
   local revision, left = tonumber(redis.call('GET', fence)) or 0, redis.call('PTTL', key)
   if present == value then

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 /// A thread for each core if there is work for them, else one.
 fn runtime(command: &Command) -> Result<Runtime> {
     let mut builder = match command {
-        Command::Run(_) | Command::Bench(_) => Builder::new_multi_thread(),
+        Command::Run(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
     builder.enable_all().build().context("cannot start")

@@ -33,6 +33,7 @@ impl Native {
             )),
             delete: Script::new(concat!(
                 include_str!("../../../redis/fence.lua"),
+                include_str!("../../../redis/place.lua"),
                 include_str!("../../../redis/delete_if_equal.lua")
             )),
         })

@@ -1,0 +1,174 @@
+//! Waiting in line on a server, and being handed the lock.
+
+use std::time::{Duration, Instant};
+
+use locker_host::{Lease, Lock, LockOptions, Locker, Unlock};
+use tokio::task::JoinHandle;
+
+use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, a_moment, granted, held, patiently, until};
+
+type Waiter = JoinHandle<Result<Lock, locker_host::Error>>;
+
+/// A server, on which somebody holds the lock, and the key of the line for it.
+struct World {
+    server: RedisServer,
+    holder: Locker,
+    lease: Lease,
+}
+
+const LINE: &str = "lock:\u{1f}line{lock:job}";
+
+impl World {
+    async fn start() -> Self {
+        let server = RedisServer::start().await;
+        let holder = server.locker();
+        let lease = granted(holder.lock("job", LONG).await);
+        Self { server, holder, lease }
+    }
+
+    /// Another host, that is in line.
+    async fn waiter(&self) -> Waiter {
+        self.waits(self.server.locker()).await
+    }
+
+    async fn waits(&self, locker: Locker) -> Waiter {
+        let before = self.server.places("job").await;
+        let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+        until(async || self.server.places("job").await == before + 1).await;
+        waiter
+    }
+
+    async fn release(&self) {
+        assert_eq!(self.holder.unlock("job", &self.lease.token).await.unwrap(), Unlock::Released);
+    }
+
+    async fn is_free(&self) -> bool {
+        self.holder.inspect("job").await.unwrap().is_none()
+    }
+}
+
+#[tokio::test]
+async fn hosts_are_served_in_the_order_in_which_they_came() {
+    let world = World::start().await;
+    let mut line = Vec::new();
+    for _ in 0..5 {
+        line.push(world.waiter().await);
+    }
+    let mut last = world.lease.clone();
+    for waiter in line {
+        _ = world.holder.unlock("job", &last.token).await.unwrap();
+        let lease = granted(waiter.await.unwrap());
+        assert!(lease.fence > last.fence, "{} after {}", lease.fence, last.fence);
+        last = lease;
+    }
+}
+
+#[tokio::test]
+async fn nobody_slips_in_between_a_release_and_the_next_in_line() {
+    let world = World::start().await;
+    let waiter = world.waiter().await;
+    world.release().await;
+    held(world.holder.lock("job", LONG).await);
+    granted(waiter.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_lease_that_was_handed_over_is_counted_from_then() {
+    let world = World::start().await;
+    let waiter = world.waiter().await;
+    tokio::time::sleep(SHORT).await;
+    let released = Instant::now();
+    world.release().await;
+    let lease = granted(waiter.await.unwrap());
+    let left: u64 = world.server.run(&["PTTL", "lock:job"]).await;
+    assert!(lease.deadline <= Instant::now() + Duration::from_millis(left + 1), "the server keeps it for {left} ms");
+    // What passed before that is not subtracted, but for what a request may take.
+    assert!(lease.deadline + SHORT / 2 > released + LONG, "{:?}", lease.ttl);
+}
+
+#[tokio::test]
+async fn a_place_whose_owner_is_gone_is_skipped() {
+    let world = World::start().await;
+    let place = format!("{} 30000 60000 00 token", u64::MAX);
+    _ = world.server.run::<u64>(&["RPUSH", LINE, &place]).await;
+    let waiter = world.waiter().await;
+    world.release().await;
+    granted(waiter.await.unwrap());
+}
+
+#[tokio::test]
+async fn whoever_has_not_come_again_for_long_is_handed_nothing_but_may_look() {
+    let world = World::start().await;
+    let waiter = world.waiter().await;
+    let place: String = world.server.run(&["LPOP", LINE]).await;
+    let (_, rest) = place.split_once(' ').unwrap();
+    _ = world.server.run::<u64>(&["RPUSH", LINE, &format!("1 {rest}")]).await;
+    world.release().await;
+    assert!(world.is_free().await || waiter.is_finished());
+    granted(waiter.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_message_that_got_lost_costs_a_few_seconds() {
+    let world = World::start().await;
+    let waiter = world.waiter().await;
+    // What the release does, without the message.
+    let place: String = world.server.run(&["LPOP", LINE]).await;
+    let token = place.rsplit(' ').next().unwrap();
+    () = world.server.run(&["SET", "lock:job", token, "PX", "60000"]).await;
+    let lease = granted(waiter.await.unwrap());
+    assert_eq!(lease.token.as_str(), token);
+}
+
+#[tokio::test]
+async fn what_was_handed_to_one_who_gave_up_is_handed_on() {
+    let world = World::start().await;
+    let (first, second) = (world.waiter().await, world.waiter().await);
+    world.release().await;
+    first.abort();
+    if let Ok(outcome) = first.await {
+        // It was served before it could give up.
+        _ = world.holder.unlock("job", granted(outcome).token).await.unwrap();
+    }
+    granted(second.await.unwrap());
+}
+
+#[tokio::test]
+async fn whoever_gives_up_leaves_the_line_though_the_connection_breaks() {
+    let world = World::start().await;
+    let proxy = Proxy::start(&world.server).await;
+    let waiter = world.waits(Locker::new(proxy.redis()).unwrap()).await;
+    proxy.next(Fault::LoseRequest("line{lock:job}"));
+    waiter.abort();
+    until(async || world.server.places("job").await == 0).await;
+    assert!(proxy.has_failed());
+}
+
+#[tokio::test]
+async fn whoever_gives_up_in_time_leaves_the_line() {
+    let world = World::start().await;
+    held(world.server.locker().lock("job", LockOptions::from(LONG).wait(SHORT)).await);
+    assert_eq!(world.server.places("job").await, 0);
+}
+
+#[tokio::test]
+async fn a_server_without_memory_hands_over_all_the_same() {
+    let world = World::start().await;
+    let waiter = world.waiter().await;
+    () = world.server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    world.release().await;
+    let lease = granted(waiter.await.unwrap());
+    assert_eq!(world.holder.unlock("job", lease.token).await.unwrap(), Unlock::Released);
+}
+
+#[tokio::test]
+async fn a_line_is_kept_though_the_connection_breaks() {
+    let world = World::start().await;
+    let (first, _second) = (world.waiter().await, world.waiter().await);
+    let cut: u64 = world.server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    assert_eq!(cut, 2);
+    until(async || world.server.channels().await.len() == 2).await;
+    a_moment().await;
+    world.release().await;
+    granted(first.await.unwrap());
+}
