@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::bindings::exports::locker::locker::locker as wit;
@@ -226,22 +226,28 @@ impl Locker {
 
     /// The answer of a call, unless it takes too long or the locker is closed.
     async fn within<T>(&self, wait: Duration, call: impl Future<Output = T>) -> Result<T, Error> {
-        let (deadline, mut call) = (self.0.deadline, pin!(call));
-        // Memory answers at once: then it is not worth setting a clock.
-        if !self.0.shared.closed.is_cancelled()
-            && let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await
-        {
-            return Ok(answer);
-        }
-        let why = tokio::select! {
-            biased;
-            () = self.0.shared.closed.cancelled() => "the locker was closed".to_owned(),
-            answer = timeout(deadline.saturating_add(wait), call) => match answer {
-                Ok(answer) => return Ok(answer),
-                Err(_) => format!("the cache did not answer within {deadline:?}; the operation may have taken effect"),
-            },
-        };
-        Err(Error::new(ErrorKind::Unavailable, why))
+        let (mut call, mut closed) = (pin!(call), pin!(self.0.shared.closed.cancelled()));
+        let (deadline, mut late) = (self.0.deadline, pin!(None));
+        let refused = self.0.shared.closed.is_cancelled();
+        let answer = poll_fn(|context| {
+            if !refused && let Poll::Ready(answer) = call.as_mut().poll(context) {
+                return Poll::Ready(Ok(answer));
+            }
+            // Memory answers at once: then it is not worth setting a clock.
+            if closed.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err("the locker was closed".to_owned()));
+            }
+            if late.is_none() {
+                late.set(Some(sleep(deadline.saturating_add(wait))));
+            }
+            let late = late.as_mut().as_pin_mut().map(|late| late.poll(context).is_ready());
+            if late == Some(true) {
+                let why = format!("the cache did not answer within {deadline:?}; the operation may have taken effect");
+                return Poll::Ready(Err(why));
+            }
+            Poll::Pending
+        });
+        answer.await.map_err(|why| Error::new(ErrorKind::Unavailable, why))
     }
 
     /// Turns the component's answer into the caller's, and keeps the instance if it is as good as new.

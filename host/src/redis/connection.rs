@@ -80,6 +80,11 @@ impl Connection {
         if let Some(live) = self.live().get() {
             return Ok(live);
         }
+        // Boxed, lest the future of what is done all the time gets large.
+        Box::pin(self.get_anew()).await
+    }
+
+    async fn get_anew(&self) -> RedisResult<(Link, u64)> {
         let _connecting = self.connecting.lock().await;
         if let Some(live) = self.live().get() {
             return Ok(live);

@@ -39,12 +39,14 @@ impl Invocation<'_> {
     /// Runs it, and makes it known to a server that does not know it yet.
     pub(super) async fn run<T: FromRedisValue>(&self, link: &mut Link) -> RedisResult<T> {
         match self.command.query_async(link).await {
-            Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                // Whatever it says to that: the client's own way of doing this panics if it is not what it should be.
-                let _: Value = cmd("SCRIPT").arg("LOAD").arg(self.script.code).query_async(link).await?;
-                self.command.query_async(link).await
-            }
+            Err(error) if error.kind() == ServerErrorKind::NoScript.into() => Box::pin(self.load_and_run(link)).await,
             answer => answer,
         }
+    }
+
+    async fn load_and_run<T: FromRedisValue>(&self, link: &mut Link) -> RedisResult<T> {
+        // Whatever it says to that: the client's own way of doing this panics if it is not what it should be.
+        let _: Value = cmd("SCRIPT").arg("LOAD").arg(self.script.code).query_async(link).await?;
+        self.command.query_async(link).await
     }
 }
