@@ -120,7 +120,8 @@ pub fn add_to_linker_sync<T: 'static>(
 /// Lets components import `locker:locker/cache` and `wasi:random/random`, in stores that are used asynchronously: for plugins
 /// that were composed with [`COMPONENT`](crate::COMPONENT), as by `wac plug`.
 ///
-/// Whoever imports the cache itself sees the tokens of the others in its namespace: it must trust them, and they it.
+/// Whoever imports the cache itself sees the tokens of the others in its namespace: it must trust them, and they it. On Redis
+/// it stands in no line with other hosts: those who do are served before it.
 ///
 /// # Errors
 /// If something of these names is in the linker.

@@ -23,7 +23,7 @@ pub(super) async fn measure(store: &Store, waiters: usize, time: Duration) -> Re
         ours.extend(lockers(store, waiters, time / TURNS).await?);
     }
     let mut row = Row::times(format!("hand-off, {waiters} waiters"), natives, ours);
-    row.commands = Some(commands(store, waiters, time / TURNS).await?);
+    row.load = Some(load(store, waiters, time / TURNS).await?);
     Ok(row)
 }
 
@@ -106,11 +106,11 @@ async fn collect(mut running: JoinSet<Result<Sample>>) -> Result<Sample> {
     Ok(all)
 }
 
-/// How many commands of the server a hand-off costs, among waiters that share a locker.
-async fn commands(store: &Store, waiters: usize, time: Duration) -> Result<f64> {
+/// How many requests to the server a hand-off costs, and how many commands it does for them, among waiters that share a locker.
+async fn load(store: &Store, waiters: usize, time: Duration) -> Result<(f64, f64)> {
     let (locker, mut native) = (store.locker()?, store.native().await?);
     let (mut running, mut hand_offs, end) = (JoinSet::new(), 0, Instant::now() + time);
-    let before = native.commands().await?;
+    let before = native.load().await?;
     for _ in 0..=waiters {
         let locker = locker.clone();
         running.spawn(async move {
@@ -128,5 +128,6 @@ async fn commands(store: &Store, waiters: usize, time: Duration) -> Result<f64> 
     while let Some(times) = running.join_next().await {
         hand_offs += times??;
     }
-    Ok((native.commands().await? - before) as f64 / f64::from(hand_offs.max(1)))
+    let (after, each) = (native.load().await?, |load: u64| load as f64 / f64::from(hand_offs.max(1)));
+    Ok((each(after.requests - before.requests), each(after.commands - before.commands)))
 }

@@ -73,12 +73,23 @@ impl Native {
         redis::cmd("DEL").arg(key).query_async(&mut self.connection).await.map_err(Into::into)
     }
 
-    /// How many commands the server has done, those of scripts included.
-    pub(super) async fn commands(&mut self) -> Result<u64> {
+    /// What the server has done so far.
+    pub(super) async fn load(&mut self) -> Result<Load> {
         let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.connection).await?;
         let calls = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
-        Ok(stats.lines().filter_map(calls).sum())
+        // All else is done within scripts.
+        let is_sent = |line: &&str| ["evalsha", "subscribe", "unsubscribe"].iter().any(|sent| line.contains(sent));
+        let sum = |lines: &mut dyn Iterator<Item = &str>| lines.filter_map(calls).sum();
+        Ok(Load { requests: sum(&mut stats.lines().filter(is_sent)), commands: sum(&mut stats.lines()) })
     }
+}
+
+/// What a server had to do.
+pub(super) struct Load {
+    /// Requests that were sent to it.
+    pub(super) requests: u64,
+    /// Commands, those within scripts included.
+    pub(super) commands: u64,
 }
 
 fn token() -> Result<String> {

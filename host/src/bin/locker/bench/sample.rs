@@ -37,20 +37,20 @@ pub(super) struct Row {
     pub(super) ours: f64,
     /// More of what this says: 99 of 100 took no longer, in microseconds.
     tails: Option<(f64, f64)>,
-    /// Commands that the server had to do for each hand-off.
-    pub(super) commands: Option<f64>,
+    /// Requests to the server for each hand-off, and commands that it had to do.
+    pub(super) load: Option<(f64, f64)>,
 }
 
 impl Row {
     /// Times, of which the medians count.
     pub(super) fn times(what: String, mut native: Sample, mut ours: Sample) -> Self {
         let tails = Some((native.quantile(0.99), ours.quantile(0.99)));
-        Self { what, unit: "µs", native: native.quantile(0.5), ours: ours.quantile(0.5), tails, commands: None }
+        Self { what, unit: "µs", native: native.quantile(0.5), ours: ours.quantile(0.5), tails, load: None }
     }
 
     /// Rates, of which more is better.
     pub(super) fn rates(what: String, native: f64, ours: f64) -> Self {
-        Self { what, unit: "pairs/s", native, ours, tails: None, commands: None }
+        Self { what, unit: "pairs/s", native, ours, tails: None, load: None }
     }
 
     pub(super) fn ratio(&self) -> f64 {
@@ -61,7 +61,7 @@ impl Row {
         let p99 = self.tails.map(|(native, ours)| json!({ "native": native, "locker": ours }));
         json!({
             "what": self.what, "unit": self.unit, "native": self.native, "locker": self.ours, "ratio": self.ratio(),
-            "p99": p99, "server_commands": self.commands,
+            "p99": p99, "server_requests": self.load.map(|load| load.0), "server_commands": self.load.map(|load| load.1),
         })
     }
 }
@@ -76,8 +76,8 @@ pub(super) fn table(rows: &[Row]) -> String {
         if let Some((native, ours)) = row.tails {
             _ = write!(table, ", p99 {native:.0} and {ours:.0}");
         }
-        if let Some(commands) = row.commands {
-            _ = write!(table, ", {commands:.1} commands each");
+        if let Some((requests, commands)) = row.load {
+            _ = write!(table, ", {requests:.1} requests and {commands:.1} commands each");
         }
         table.push('\n');
     }
