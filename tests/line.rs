@@ -28,12 +28,12 @@ impl World {
 
     /// Another host, that is in line.
     async fn waiter(&self) -> Waiter {
-        self.waits(self.server.locker()).await
+        self.waits(self.server.locker(), patiently()).await
     }
 
-    async fn waits(&self, locker: Locker) -> Waiter {
+    async fn waits(&self, locker: Locker, options: LockOptions) -> Waiter {
         let before = self.server.places("job").await;
-        let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+        let waiter = tokio::spawn(async move { locker.lock("job", options).await });
         until(async || self.server.places("job").await == before + 1).await;
         waiter
     }
@@ -109,6 +109,20 @@ async fn whoever_has_not_come_again_for_long_is_handed_nothing_but_may_look() {
 }
 
 #[tokio::test]
+async fn whoever_is_woken_in_vain_keeps_the_place() {
+    let world = World::start().await;
+    let for_a_second = LockOptions::from(LONG).wait(Duration::from_secs(1));
+    let first = world.waits(world.server.locker(), for_a_second.clone()).await;
+    let _second = world.waits(world.server.locker(), for_a_second).await;
+    let place: String = world.server.run(&["LINDEX", LINE, "0"]).await;
+    let listener = place.split(' ').nth(3).unwrap();
+    _ = world.server.run::<u64>(&["PUBLISH", &format!("{LINE}{listener}"), ""]).await;
+    a_moment().await;
+    world.release().await;
+    assert_eq!(granted(first.await.unwrap()).token.as_str(), place.rsplit(' ').next().unwrap());
+}
+
+#[tokio::test]
 async fn a_message_that_got_lost_costs_a_few_seconds() {
     let world = World::start().await;
     let waiter = world.waiter().await;
@@ -137,7 +151,7 @@ async fn what_was_handed_to_one_who_gave_up_is_handed_on() {
 async fn whoever_gives_up_leaves_the_line_though_the_connection_breaks() {
     let world = World::start().await;
     let proxy = Proxy::start(&world.server).await;
-    let waiter = world.waits(Locker::new(proxy.redis()).unwrap()).await;
+    let waiter = world.waits(Locker::new(proxy.redis()).unwrap(), patiently()).await;
     proxy.next(Fault::LoseRequest("line{lock:job}"));
     waiter.abort();
     until(async || world.server.places("job").await == 0).await;

@@ -51,15 +51,14 @@ impl Redis {
             if other.is_none() {
                 return Ok(stored(asked, revision, remaining(left).unwrap_or(ttl)));
             }
-            let patience = patience.saturating_sub(started.elapsed());
             let pause = remaining(left).unwrap_or(Duration::MAX).min(Duration::from_millis(pause));
-            let nap = patience.min(pause);
+            let nap = patience.saturating_sub(started.elapsed()).min(pause);
             _ = tokio::time::timeout(nap, listener.woken()).await;
             let look = Look { asked, revision, at };
             if let Some((revision, since)) = listener.handed().and_then(|handed| look.then(handed)) {
                 return Ok(stored(since, revision, ttl));
             }
-            if nap == patience && started.elapsed() >= patience {
+            if started.elapsed() >= patience {
                 self.leave_line(&line, value).await?;
                 return Ok(None);
             }
