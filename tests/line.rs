@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{Lease, Lock, LockOptions, Locker, Unlock};
+use locker_host::{ErrorKind, Lease, Lock, LockOptions, Locker, Unlock};
 use tokio::task::JoinHandle;
 
 use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, a_moment, granted, held, patiently, until};
@@ -156,6 +156,16 @@ async fn whoever_gives_up_leaves_the_line_though_the_connection_breaks() {
     waiter.abort();
     until(async || world.server.places("job").await == 0).await;
     assert!(proxy.has_failed());
+}
+
+#[tokio::test]
+async fn a_host_that_is_closed_has_left_the_line() {
+    let world = World::start().await;
+    let locker = world.server.locker();
+    let waiter = world.waits(locker.clone(), patiently()).await;
+    locker.close().await;
+    assert_eq!(world.server.places("job").await, 0);
+    assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]

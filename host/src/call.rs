@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
@@ -85,6 +86,8 @@ pub(crate) struct Call {
     failure: Option<CacheError>,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
+    /// Whoever closes the locker waits for this call, and then for what it gives back.
+    under_way: Option<TaskTrackerToken>,
 }
 
 /// A value that the component has asked the cache to store.
@@ -109,7 +112,16 @@ enum State {
 
 impl Call {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, operation: None, turn: None, wanted: None, deadline: None, failure: None, spare_random: None }
+        Self {
+            shared,
+            operation: None,
+            turn: None,
+            wanted: None,
+            deadline: None,
+            failure: None,
+            spare_random: None,
+            under_way: None,
+        }
     }
 
     /// The state of another caller.
@@ -120,6 +132,7 @@ impl Call {
     pub(crate) fn begin(&mut self, operation: &'static str, turn: Option<Turn>) {
         self.operation = Some(operation);
         self.turn = turn;
+        self.under_way = Some(self.shared.tasks.token());
     }
 
     pub(crate) fn operation(&self) -> &'static str {
@@ -135,6 +148,7 @@ impl Call {
         if !granted {
             self.give_back(wanted);
         }
+        self.under_way = None;
     }
 
     /// Until when the cache keeps what it was last asked to store or extend, at least.
