@@ -134,9 +134,7 @@ impl RedisServer {
             }
             // What answers may also be another program that took the port, or one that had it for a moment.
             if let Ok(mut connection) = self.plain().await
-                && let Ok(info) = redis::cmd("INFO").query_async::<String>(&mut connection).await
-                // It answers this also while it loads what it had kept, and nothing else.
-                && info.contains("\nloading:0")
+                && let Ok(info) = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
             {
                 return info.contains(&format!("process_id:{}\r", self.child.id()));
             }

@@ -27,6 +27,10 @@ impl Disturbance {
                 server.kill();
                 sleep(self.random_millis(0..500)).await;
                 server.start_again().await;
+                // It is up before it has loaded what it had kept.
+                while server.run::<String>(&["INFO", "persistence"]).await.contains("\nloading:1") {
+                    sleep(Duration::from_millis(5)).await;
+                }
                 "kills"
             }
             1 => {
