@@ -124,6 +124,7 @@ async fn whoever_is_woken_in_vain_keeps_the_place() {
     let listener = place.split(' ').nth(3).unwrap();
     _ = world.server.run::<u64>(&["PUBLISH", &format!("{LINE}{listener}"), ""]).await;
     a_moment().await;
+    assert_eq!(world.server.places("job").await, 2);
     world.release().await;
     assert_eq!(granted(first.await.unwrap()).token.as_str(), place.rsplit(' ').next().unwrap());
 }

@@ -48,7 +48,8 @@ const FENCE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Clones share one connection. It is made when it is first needed, and made anew after it broke.
 ///
 /// A key is the prefix, `lock:` by default, and the lock's name. Its revision lies under a key of its own, in the same
-/// cluster slot, for a day longer than the key.
+/// cluster slot, for a day longer than the key. So does the line of those who wait for it, while there are any: a release
+/// hands the key to the first of them.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
