@@ -38,6 +38,13 @@ impl World {
         waiter
     }
 
+    /// Who is first in line: on what it listens, and its token.
+    async fn first(&self) -> (String, String) {
+        let place: String = self.server.run(&["LINDEX", LINE, "0"]).await;
+        let words: Vec<_> = place.split(' ').collect();
+        (words[3].to_owned(), words[4].to_owned())
+    }
+
     async fn release(&self) {
         assert_eq!(self.holder.unlock("job", &self.lease.token).await.unwrap(), Unlock::Released);
     }
@@ -96,8 +103,7 @@ async fn a_place_whose_owner_is_gone_is_skipped() {
 async fn whoever_has_not_come_again_for_long_is_handed_nothing() {
     let world = World::start().await;
     let waiter = world.waiter().await;
-    let place: String = world.server.run(&["LINDEX", LINE, "0"]).await;
-    let listener = place.split(' ').nth(3).unwrap();
+    let (listener, _) = world.first().await;
     _ = world.server.run::<u64>(&["LPUSH", LINE, &format!("1 600000 600000 {listener} token")]).await;
     world.release().await;
     granted(waiter.await.unwrap());
@@ -120,13 +126,12 @@ async fn whoever_is_woken_in_vain_keeps_the_place() {
     let for_a_second = LockOptions::from(LONG).wait(Duration::from_secs(1));
     let first = world.waits(world.server.locker(), for_a_second.clone()).await;
     let _second = world.waits(world.server.locker(), for_a_second).await;
-    let place: String = world.server.run(&["LINDEX", LINE, "0"]).await;
-    let listener = place.split(' ').nth(3).unwrap();
+    let (listener, token) = world.first().await;
     _ = world.server.run::<u64>(&["PUBLISH", &format!("{LINE}{listener}"), ""]).await;
     a_moment().await;
     assert_eq!(world.server.places("job").await, 2);
     world.release().await;
-    assert_eq!(granted(first.await.unwrap()).token.as_str(), place.rsplit(' ').next().unwrap());
+    assert_eq!(granted(first.await.unwrap()).token.as_str(), token);
 }
 
 #[tokio::test]
@@ -134,9 +139,9 @@ async fn a_message_that_got_lost_costs_a_few_seconds() {
     let world = World::start().await;
     let waiter = world.waiter().await;
     // What the release does, without the message.
-    let place: String = world.server.run(&["LPOP", LINE]).await;
-    let token = place.rsplit(' ').next().unwrap();
-    () = world.server.run(&["SET", "lock:job", token, "PX", "60000"]).await;
+    let (_, token) = world.first().await;
+    _ = world.server.run::<String>(&["LPOP", LINE]).await;
+    () = world.server.run(&["SET", "lock:job", &token, "PX", "60000"]).await;
     let lease = granted(waiter.await.unwrap());
     assert_eq!(lease.token.as_str(), token);
 }

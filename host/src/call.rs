@@ -164,11 +164,9 @@ impl Call {
     fn give_back(&self, wanted: Option<Wanted>) {
         if let (Some(wanted), Ok(runtime)) = (wanted, Handle::try_current()) {
             let Wanted { key, value, ttl, state } = wanted;
-            let gone = expiry(Instant::now(), ttl);
-            match state {
-                State::Refused => {}
-                State::InLine => self.shared.give_back(key, value, true, gone, &runtime),
-                State::Handed { .. } | State::Unowned => self.shared.give_back(key, value, false, gone, &runtime),
+            if !matches!(state, State::Refused) {
+                let (in_line, gone) = (matches!(state, State::InLine), expiry(Instant::now(), ttl));
+                self.shared.give_back(key, value, in_line, gone, &runtime);
             }
         }
     }

@@ -1,9 +1,6 @@
 //! What callers use.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -226,28 +223,18 @@ impl Locker {
 
     /// The answer of a call, unless it takes too long or the locker is closed.
     async fn within<T>(&self, wait: Duration, call: impl Future<Output = T>) -> Result<T, Error> {
-        let (mut call, mut closed) = (pin!(call), pin!(self.0.shared.closed.cancelled()));
-        let (deadline, mut late) = (self.0.deadline, pin!(None));
-        let refused = self.0.shared.closed.is_cancelled();
-        let answer = poll_fn(|context| {
-            if !refused && let Poll::Ready(answer) = call.as_mut().poll(context) {
-                return Poll::Ready(Ok(answer));
+        let (deadline, closed) = (self.0.deadline, &self.0.shared.closed);
+        // In this order a call is resumed only once for each time that there is news.
+        let why = tokio::select! {
+            biased;
+            answer = call, if !closed.is_cancelled() => return Ok(answer),
+            () = closed.cancelled() => "the locker was closed".to_owned(),
+            // Memory answers at once: then no clock is set.
+            () = async { sleep(deadline.saturating_add(wait)).await } => {
+                format!("the cache did not answer within {deadline:?}; the operation may have taken effect")
             }
-            // Memory answers at once: then it is not worth setting a clock.
-            if closed.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err("the locker was closed".to_owned()));
-            }
-            if late.is_none() {
-                late.set(Some(sleep(deadline.saturating_add(wait))));
-            }
-            let late = late.as_mut().as_pin_mut().map(|late| late.poll(context).is_ready());
-            if late == Some(true) {
-                let why = format!("the cache did not answer within {deadline:?}; the operation may have taken effect");
-                return Poll::Ready(Err(why));
-            }
-            Poll::Pending
-        });
-        answer.await.map_err(|why| Error::new(ErrorKind::Unavailable, why))
+        };
+        Err(Error::new(ErrorKind::Unavailable, why))
     }
 
     /// Turns the component's answer into the caller's, and keeps the instance if it is as good as new.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Fault, Proxy, RedisServer};
+use crate::harness::{Fault, Proxy, RedisServer, until};
 
 /// What happens, one thing after the other, and how often it did.
 pub(super) struct Disturbance {
@@ -28,9 +28,7 @@ impl Disturbance {
                 sleep(self.random_millis(0..500)).await;
                 server.start_again().await;
                 // It is up before it has loaded what it had kept.
-                while server.run::<String>(&["INFO", "persistence"]).await.contains("\nloading:1") {
-                    sleep(Duration::from_millis(5)).await;
-                }
+                until(async || !server.run::<String>(&["INFO", "persistence"]).await.contains("\nloading:1")).await;
                 "kills"
             }
             1 => {

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Server, median};
-use locker_host::{LockOptions, Locker, Redis};
+use locker_host::{LockOptions, Locker, Redis, Token};
 use rslock::LockManager;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 const TTL: Duration = Duration::from_secs(60);
 const TURNS: usize = 5;
@@ -56,32 +57,31 @@ impl Peer {
         Self::Rslock(manager)
     }
 
-    /// Takes the lock, tells so, and releases it after `work`, of whose end it tells too.
-    async fn turn(&self, name: &str, taken: impl FnOnce(), work: Duration, released: impl FnOnce()) {
+    async fn lock(&self, name: &str) -> Held {
         match self {
             Self::Locker(locker) => {
                 let lock = locker.lock(name, LockOptions::from(TTL).wait(TTL)).await.expect("the server is there");
-                taken();
-                pause(work).await;
-                released();
-                let token = lock.granted().expect("nobody holds it for long").token;
+                Held::Locker(lock.granted().expect("nobody holds it for long").token)
+            }
+            Self::Rslock(manager) => Held::Rslock(manager.lock(name, TTL).await.expect("nobody holds it for long")),
+        }
+    }
+
+    async fn unlock(&self, name: &str, held: Held) {
+        match (self, held) {
+            (Self::Locker(locker), Held::Locker(token)) => {
                 locker.unlock(name, &token).await.expect("the server is there");
             }
-            Self::Rslock(manager) => {
-                let lock = manager.lock(name, TTL).await.expect("nobody holds it for long");
-                taken();
-                pause(work).await;
-                released();
-                manager.unlock(&lock).await;
-            }
+            (Self::Rslock(manager), Held::Rslock(lock)) => manager.unlock(&lock).await,
+            _ => unreachable!("it is another's"),
         }
     }
 }
 
-async fn pause(work: Duration) {
-    if !work.is_zero() {
-        tokio::time::sleep(work).await;
-    }
+/// A lock that is held.
+enum Held {
+    Locker(Token),
+    Rslock(rslock::Lock),
 }
 
 /// How many pairs a second clients make, each with a name of its own.
@@ -91,10 +91,10 @@ async fn rate(clients: usize, peer: impl Fn() -> Peer) -> f64 {
         let (peer, name) = (peer(), format!("lock-{number}"));
         running.spawn(async move {
             // The first time makes a connection.
-            peer.turn(&name, || {}, Duration::ZERO, || {}).await;
+            peer.unlock(&name, peer.lock(&name).await).await;
             let (started, mut times) = (Instant::now(), 0_u32);
             while started.elapsed() < TIME {
-                peer.turn(&name, || {}, Duration::ZERO, || {}).await;
+                peer.unlock(&name, peer.lock(&name).await).await;
                 times += 1;
             }
             f64::from(times) / started.elapsed().as_secs_f64()
@@ -110,16 +110,16 @@ async fn hand_offs(waiters: usize, peer: impl Fn() -> Peer) -> Duration {
     for _ in 0..=waiters {
         let (peer, released, took) = (peer(), released.clone(), took.clone());
         running.spawn(async move {
-            let taken = || {
+            while Instant::now() < end {
+                let held = peer.lock("turn").await;
                 let last = released.lock().expect("it is sound").take();
                 took.lock().expect("it is sound").extend(last.map(|last| last.elapsed()));
-            };
-            let releases = || *released.lock().expect("it is sound") = Some(Instant::now());
-            while Instant::now() < end {
-                peer.turn("turn", taken, Duration::from_millis(2), releases).await;
+                sleep(Duration::from_millis(2)).await;
+                *released.lock().expect("it is sound") = Some(Instant::now());
+                peer.unlock("turn", held).await;
                 // Where nobody stands in line, whoever has released would often be the one that takes it again.
                 while released.lock().expect("it is sound").is_some() && Instant::now() < end {
-                    pause(Duration::from_millis(1)).await;
+                    sleep(Duration::from_millis(1)).await;
                 }
             }
         });

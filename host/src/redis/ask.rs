@@ -70,27 +70,24 @@ impl Connection {
 }
 
 impl Step<'_> {
+    /// What is rare is boxed, lest the future of what is done all the time gets large.
     async fn take<T: FromRedisValue>(&self, mut link: Link) -> RedisResult<T> {
-        match self {
-            Self::Script(invocation) => invocation.run(&mut link).await,
-            // The rest is boxed, lest the future of what is done all the time gets large.
-            rare => Ok(T::from_redis_value(Box::pin(rare.take_rarely(link)).await?)?),
-        }
-    }
-
-    async fn take_rarely(&self, mut link: Link) -> RedisResult<Value> {
-        match self {
-            Self::Script(invocation) => invocation.run(&mut link).await,
+        let answer = match self {
+            Self::Script(invocation) => return invocation.run(&mut link).await,
+            Self::Command(command) => return command.query_async(&mut link).await,
             Self::Confirmed { invocation, wrote, slot, replicas } => {
-                let answer: Value = invocation.run(&mut link).await?;
+                let answer: Value = Box::pin(invocation.run(&mut link)).await?;
                 // On the same connection: the server waits for what was written through it.
-                let wrote = wrote(&answer);
-                let confirmed = if wrote { link.confirmations(*replicas, *slot).await? } else { i64::from(*replicas) };
-                Ok(Value::Array(vec![answer, Value::Int(confirmed)]))
+                let confirmed = if wrote(&answer) {
+                    Box::pin(link.confirmations(*replicas, *slot)).await?
+                } else {
+                    i64::from(*replicas)
+                };
+                Value::Array(vec![answer, Value::Int(confirmed)])
             }
-            Self::Command(command) => command.query_async(&mut link).await,
-            Self::Keys(pattern) => link.keys(pattern).await,
-            Self::Subscribe(channel) => link.subscribe(channel).await.map(|()| Value::Nil),
-        }
+            Self::Keys(pattern) => Box::pin(link.keys(pattern)).await?,
+            Self::Subscribe(channel) => Box::pin(link.subscribe(channel)).await.map(|()| Value::Nil)?,
+        };
+        Ok(T::from_redis_value(answer)?)
     }
 }

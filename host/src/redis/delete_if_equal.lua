@@ -16,14 +16,14 @@ local place = redis.call('LPOP', line)
 local now = place and time()
 while place do
   local due, ttl, keep, listener, value = read_place(place)
-  local message = ''
-  if now < due then
+  local is_there, message = now < due, ''
+  if is_there then
     local revision = next_revision(fence, keep, now)
     redis.call('SET', key, value, 'PX', ttl)
     message = string.format('%.0f %.0f %s', revision, now, value)
   end
   -- Those whose owner may be gone are not stored. An owner who is there after all can look.
-  if redis.call('PUBLISH', line .. listener, message) > 0 and now < due then
+  if redis.call('PUBLISH', line .. listener, message) > 0 and is_there then
     return 1
   end
   place = redis.call('LPOP', line)

@@ -13,7 +13,8 @@ end
 if tonumber(ttl) < redis.call('PTTL', key) then
   redis.call('PUBLISH', key, '')
   for _, place in ipairs(redis.call('LRANGE', line, 0, -1)) do
-    redis.call('PUBLISH', line .. select(4, read_place(place)), '')
+    local _, _, _, listener = read_place(place)
+    redis.call('PUBLISH', line .. listener, '')
   end
 end
 redis.call('PEXPIRE', key, ttl)

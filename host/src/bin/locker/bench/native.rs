@@ -76,11 +76,17 @@ impl Native {
     /// What the server has done so far.
     pub(super) async fn load(&mut self) -> Result<Load> {
         let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.connection).await?;
-        let calls = |line: &str| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok();
-        // All else is done within scripts.
-        let is_sent = |line: &&str| ["evalsha", "subscribe", "unsubscribe"].iter().any(|sent| line.contains(sent));
-        let sum = |lines: &mut dyn Iterator<Item = &str>| lines.filter_map(calls).sum();
-        Ok(Load { requests: sum(&mut stats.lines().filter(is_sent)), commands: sum(&mut stats.lines()) })
+        let mut load = Load { requests: 0, commands: 0 };
+        for line in stats.lines() {
+            let Some((command, rest)) = line.split_once(":calls=") else { continue };
+            let calls: u64 = rest.split(',').next().unwrap_or_default().parse()?;
+            load.commands += calls;
+            // All else is done within scripts.
+            if ["cmdstat_evalsha", "cmdstat_subscribe", "cmdstat_unsubscribe"].contains(&command) {
+                load.requests += calls;
+            }
+        }
+        Ok(load)
     }
 }
 
