@@ -83,15 +83,16 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
             // So that it is in line before the next one comes.
             tokio::task::yield_now().await;
         }
-        until(async || !server.channels().await.is_empty()).await;
+        until(async || server.places("job").await == 1).await;
         let before = commands(&server).await;
         locker.unlock("job", &first.token).await.unwrap();
         line.join_all().await;
         costs.push((commands(&server).await - before) as f64 / waiters as f64);
         assert_eq!(*std::mem::take(&mut *served.lock().unwrap()), Vec::from_iter(0..waiters));
     }
-    // An attempt in vain, a subscription, an attempt, a release: the same for the tenth waiter and for the thousandth.
-    assert!(costs.iter().all(|cost| *cost <= 20.0), "commands for each hand-off, those in scripts included: {costs:?}");
+    // Three requests, of which the scripts make 20 commands: an attempt in vain, a place in line, a release. A little more where
+    // the machine is so slow that a place has to be renewed, but no more for the thousandth waiter than for the tenth.
+    assert!(costs.iter().all(|cost| *cost < 25.0), "commands for each hand-off, those in scripts included: {costs:?}");
 }
 
 async fn take_turn(locker: Locker, number: usize, served: Arc<Mutex<Vec<usize>>>) {
