@@ -253,7 +253,8 @@ async fn a_holder_that_was_paused_for_too_long_writes_in_vain() {
     kill(command, Signal::SIGCONT).unwrap();
     until(async || std::fs::read_to_string(running.file("said")).is_ok_and(|said| said == "refused\n")).await;
     assert_eq!(running.server.run::<String>(&["HGET", "account", "value"]).await, "in time");
-    all.iter().for_each(|id| kill(*id, Signal::SIGCONT).unwrap());
+    // The first of them may end the others before they can be told.
+    all.iter().for_each(|id| _ = kill(*id, Signal::SIGCONT));
     assert_eq!(running.ended().await.code, Some(74));
 }
 
