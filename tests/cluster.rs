@@ -52,6 +52,22 @@ async fn fences_rise_through_a_failover() {
 }
 
 #[tokio::test]
+async fn a_lock_is_handed_over_or_free_after_a_planned_failover() {
+    let cluster = Cluster::start_lopsided().await;
+    let (holder, waiter) = (cluster.locker(), cluster.locker());
+    let (old, new) = (&cluster.nodes[0], &cluster.nodes[3]);
+    let lease = granted(holder.lock("job", LONG).await);
+    let waiter = tokio::spawn(async move { waiter.lock("job", patiently()).await });
+    until(async || old.places("job").await == 1).await;
+    () = new.run(&["CLUSTER", "FAILOVER"]).await;
+    until(async || old.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
+    // The waiter still listens to the old primary, which passes on what the new one publishes.
+    holder.unlock("job", &lease.token).await.unwrap();
+    let lease = granted(waiter.await.unwrap());
+    assert_eq!(new.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+}
+
+#[tokio::test]
 async fn a_plain_url_to_a_cluster_is_told_to_be_one() {
     let cluster = Cluster::start().await;
     let mut told = Vec::new();

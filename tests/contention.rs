@@ -90,7 +90,7 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
         costs.push((commands(&server).await - before) as f64 / waiters as f64);
         assert_eq!(*std::mem::take(&mut *served.lock().unwrap()), Vec::from_iter(0..waiters));
     }
-    // Three requests, of which the scripts make 20 commands: an attempt in vain, a place in line, a release. A little more where
+    // Three requests, of which the scripts make 21 commands: an attempt in vain, a place in line, a release. A little more where
     // the machine is so slow that a place has to be renewed, but no more for the thousandth waiter than for the tenth.
     assert!(costs.iter().all(|cost| *cost < 25.0), "commands for each hand-off, those in scripts included: {costs:?}");
 }

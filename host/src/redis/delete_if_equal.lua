@@ -16,16 +16,17 @@ local place = redis.call('LPOP', line)
 local now = place and time()
 while place do
   local due, ttl, keep, listener, value = read_place(place)
-  local is_there, message = now < due, ''
-  if is_there then
+  local channel = line .. listener
+  -- Who listens to a replica or to another node hears what is published here, but is not known here: nothing may be said then
+  -- that is not done.
+  if now < due and redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0 then
     local revision = next_revision(fence, keep, now)
     redis.call('SET', key, value, 'PX', ttl)
-    message = string.format('%.0f %.0f %s', revision, now, value)
-  end
-  -- Those whose owner may be gone are not stored. An owner who is there after all can look.
-  if redis.call('PUBLISH', line .. listener, message) > 0 and is_there then
+    redis.call('PUBLISH', channel, string.format('%.0f %.0f %s', revision, now, value))
     return 1
   end
+  -- An owner who is there after all can look.
+  redis.call('PUBLISH', channel, '')
   place = redis.call('LPOP', line)
 end
 redis.call('DEL', key)
