@@ -127,6 +127,19 @@ async fn a_node_of_a_cluster_that_is_killed() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_cluster_that_changes_places_with_its_replica() {
+    let cluster = Cluster::start_lopsided().await;
+    let overlaps = contend(eight(|| cluster.locker()), async |seen| {
+        let replica = &cluster.nodes[3];
+        () = replica.run(&["CLUSTER", "FAILOVER"]).await;
+        until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("role:master")).await;
+        progress(seen).await;
+    })
+    .await;
+    assert_eq!(overlaps, 0, "nothing that was confirmed is lost when this is planned");
+}
+
 #[tokio::test]
 async fn a_short_soak_finds_no_violations() {
     let ran = Command::program("soak", &["--for", "5s", "--clients", "32", "--json"]).run().await;
