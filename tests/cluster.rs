@@ -52,7 +52,7 @@ async fn fences_rise_through_a_failover() {
 }
 
 #[tokio::test]
-async fn a_lock_is_handed_over_or_free_after_a_planned_failover() {
+async fn a_lock_goes_to_one_alone_after_a_planned_failover() {
     let cluster = Cluster::start_lopsided().await;
     let (holder, waiter) = (cluster.locker(), cluster.locker());
     let (old, new) = (&cluster.nodes[0], &cluster.nodes[3]);
@@ -65,6 +65,20 @@ async fn a_lock_is_handed_over_or_free_after_a_planned_failover() {
     holder.unlock("job", &lease.token).await.unwrap();
     let lease = granted(waiter.await.unwrap());
     assert_eq!(new.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+}
+
+#[tokio::test]
+async fn a_lock_whose_slot_moves_to_another_node_goes_to_one_alone() {
+    let cluster = Cluster::start_lopsided().await;
+    let (holder, waiter) = (cluster.locker(), cluster.locker());
+    let lease = granted(holder.lock("job", LONG).await);
+    let waiter = tokio::spawn(async move { waiter.lock("job", patiently()).await });
+    until(async || cluster.nodes[0].places("job").await == 1).await;
+    cluster.move_slot_of("lock:job", &cluster.nodes[0], &cluster.nodes[1]).await;
+    held(cluster.locker().lock("job", LONG).await);
+    holder.unlock("job", &lease.token).await.unwrap();
+    let lease = granted(waiter.await.unwrap());
+    assert_eq!(cluster.nodes[1].run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
 }
 
 #[tokio::test]

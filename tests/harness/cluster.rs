@@ -45,6 +45,20 @@ impl Cluster {
         cluster
     }
 
+    /// Moves a key's slot, with all that lies in it.
+    pub(crate) async fn move_slot_of(&self, key: &str, from: &RedisServer, to: &RedisServer) {
+        let slot = from.run::<u64>(&["CLUSTER", "KEYSLOT", key]).await.to_string();
+        let (old, new): (String, String) = (from.run(&["CLUSTER", "MYID"]).await, to.run(&["CLUSTER", "MYID"]).await);
+        () = to.run(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &old]).await;
+        () = from.run(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &new]).await;
+        for key in from.run::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, "9"]).await {
+            () = from.run(&["MIGRATE", "127.0.0.1", &to.port().to_string(), &key, "0", "5000"]).await;
+        }
+        for node in [to, from] {
+            () = node.run(&["CLUSTER", "SETSLOT", &slot, "NODE", &new]).await;
+        }
+    }
+
     pub(crate) fn url(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
         format!("redis+cluster://{}", hosts.join(","))
