@@ -215,6 +215,15 @@ async fn a_runner_that_is_killed_takes_a_stubborn_command_with_it_too() {
 }
 
 #[tokio::test]
+async fn a_runner_that_is_killed_leaves_no_token_behind() {
+    let running = Running::start(&format!("echo $LOCKER_TOKEN_FILE > $0/file; {BEATING}"), &[]).await;
+    let file = PathBuf::from(std::fs::read_to_string(running.file("file")).unwrap().trim());
+    assert!(file.exists());
+    send(&running.locker, Signal::SIGKILL);
+    until(async || !file.exists()).await;
+}
+
+#[tokio::test]
 async fn a_runner_that_is_stopped_past_the_time_to_live_does_not_leave_its_command_running() {
     let running = Running::start(STUBBORN, &[]).await;
     send(&running.locker, Signal::SIGSTOP);

@@ -1,7 +1,8 @@
 //! Running a command while holding a lock.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io::{ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -130,15 +131,18 @@ struct Run<'a> {
 impl Run<'_> {
     async fn supervise(&self, signals: &mut Signals) -> Result<Ended> {
         let Self { guard, command, times, .. } = *self;
-        // Before there are more threads or a command, and told at once what it has to know.
-        let mut guardian = match self.on_lost {
-            OnLost::Ignore => None,
-            _ => Some(Guardian::start(shares_our_group(), times.kill_after).context("cannot start a process")?),
-        };
-        self.orders(guardian.as_mut());
         let token = token_file(guard).inspect_err(|error| {
             self.report.warn(&format!("the command cannot be given the token: {error:#}"));
         });
+        // Before there are more threads or a command, and told at once what it has to know.
+        let mut guardian = match self.on_lost {
+            OnLost::Ignore => None,
+            _ => {
+                let file = token.as_ref().ok().and_then(|file| CString::new(file.path().as_os_str().as_bytes()).ok());
+                Some(Guardian::start(shares_our_group(), times.kill_after, file).context("cannot start a process")?)
+            }
+        };
+        self.orders(guardian.as_mut());
         let environment = environment(guard, token.as_ref().ok());
         let mut child = match Child::start(command, environment, guardian.as_ref()) {
             Ok(child) => child,

@@ -3,6 +3,7 @@
 //! It is forked from us before the command is, and hears through a pipe until when the lock is surely held. Once it hears
 //! nothing more by then, or the pipe ends because we did, it stops the command as we would have done.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Result, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::waitpid;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{ForkResult, Pid, close, fork, pipe2, setsid};
+use nix::unistd::{ForkResult, Pid, close, fork, pipe2, setsid, unlink};
 
 use crate::signals::OURS;
 
@@ -31,8 +32,9 @@ type Time = u64;
 const NEVER: Time = Time::MAX;
 
 impl Guardian {
-    /// Starts a guardian of a command that will have a process group of its own, or `shared` ours.
-    pub(crate) fn start(shared: bool, kill_after: Duration) -> Result<Self> {
+    /// Starts a guardian of a command that will have a process group of its own, or `shared` ours. It removes a file, should
+    /// we not be there to do so.
+    pub(crate) fn start(shared: bool, kill_after: Duration, file: Option<CString>) -> Result<Self> {
         // A guardian that does not read must not hold us up.
         let (its, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         // SAFETY: from here on the new process only makes system calls that are safe after a fork, and never returns.
@@ -40,7 +42,7 @@ impl Guardian {
             ForkResult::Parent { child } => Ok(Self { id: child, pipe: File::from(ours) }),
             ForkResult::Child => {
                 drop(ours);
-                Watch { pipe: File::from(its), command: None, shared, kill_after, stop: NEVER, kill: NEVER }.run()
+                Watch { pipe: File::from(its), command: None, shared, kill_after, file, stop: NEVER, kill: NEVER }.run()
             }
         }
     }
@@ -103,6 +105,7 @@ struct Watch {
     command: Option<Pid>,
     shared: bool,
     kill_after: Duration,
+    file: Option<CString>,
     stop: Time,
     kill: Time,
 }
@@ -170,6 +173,7 @@ impl Watch {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.send(Signal::SIGKILL);
+        self.file.as_deref().into_iter().for_each(|file| _ = unlink(file));
         leave()
     }
 
