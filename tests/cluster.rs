@@ -54,13 +54,11 @@ async fn fences_rise_through_a_failover() {
 #[tokio::test]
 async fn a_lock_goes_to_one_alone_after_a_planned_failover() {
     let cluster = Cluster::start_lopsided().await;
-    let (holder, waiter) = (cluster.locker(), cluster.locker());
-    let (old, new) = (&cluster.nodes[0], &cluster.nodes[3]);
+    let (holder, old, new) = (cluster.locker(), &cluster.nodes[0], &cluster.nodes[3]);
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = tokio::spawn(async move { waiter.lock("job", patiently()).await });
-    until(async || old.places("job").await == 1).await;
+    let waiter = old.waiter(cluster.locker(), patiently()).await;
     () = new.run(&["CLUSTER", "FAILOVER"]).await;
-    until(async || old.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
+    old.replicates("master_link_status:up").await;
     // The waiter still listens to the old primary, which passes on what the new one publishes.
     holder.unlock("job", &lease.token).await.unwrap();
     let lease = granted(waiter.await.unwrap());
@@ -70,11 +68,10 @@ async fn a_lock_goes_to_one_alone_after_a_planned_failover() {
 #[tokio::test]
 async fn a_lock_whose_slot_moves_to_another_node_goes_to_one_alone() {
     let cluster = Cluster::start_lopsided().await;
-    let (holder, waiter) = (cluster.locker(), cluster.locker());
+    let holder = cluster.locker();
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = tokio::spawn(async move { waiter.lock("job", patiently()).await });
-    until(async || cluster.nodes[0].places("job").await == 1).await;
-    cluster.move_slot_of("lock:job", &cluster.nodes[0], &cluster.nodes[1]).await;
+    let waiter = cluster.nodes[0].waiter(cluster.locker(), patiently()).await;
+    cluster.move_slot_of("lock:job", 0, 1).await;
     held(cluster.locker().lock("job", LONG).await);
     holder.unlock("job", &lease.token).await.unwrap();
     let lease = granted(waiter.await.unwrap());

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, Lease, Lock, LockOptions, Locker, Unlock};
-use tokio::task::JoinHandle;
+use locker_host::{ErrorKind, Lease, LockOptions, Locker, Unlock};
 
-use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, a_moment, granted, held, patiently, until};
-
-type Waiter = JoinHandle<Result<Lock, locker_host::Error>>;
+use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, Waiter, a_moment, granted, held, patiently, until};
 
 /// A server, on which somebody holds the lock, and the key of the line for it.
 struct World {
@@ -28,14 +25,7 @@ impl World {
 
     /// Another host, that is in line.
     async fn waiter(&self) -> Waiter {
-        self.waits(self.server.locker(), patiently()).await
-    }
-
-    async fn waits(&self, locker: Locker, options: LockOptions) -> Waiter {
-        let before = self.server.places("job").await;
-        let waiter = tokio::spawn(async move { locker.lock("job", options).await });
-        until(async || self.server.places("job").await == before + 1).await;
-        waiter
+        self.server.waiter(self.server.locker(), patiently()).await
     }
 
     /// Who is first in line: on what it listens, and its token.
@@ -124,8 +114,8 @@ async fn whoever_has_not_come_again_for_long_may_look() {
 async fn whoever_is_woken_in_vain_keeps_the_place() {
     let world = World::start().await;
     let for_a_second = LockOptions::from(LONG).wait(Duration::from_secs(1));
-    let first = world.waits(world.server.locker(), for_a_second.clone()).await;
-    let _second = world.waits(world.server.locker(), for_a_second).await;
+    let first = world.server.waiter(world.server.locker(), for_a_second.clone()).await;
+    let _second = world.server.waiter(world.server.locker(), for_a_second).await;
     let (listener, token) = world.first().await;
     _ = world.server.run::<u64>(&["PUBLISH", &format!("{LINE}{listener}"), ""]).await;
     a_moment().await;
@@ -163,7 +153,7 @@ async fn what_was_handed_to_one_who_gave_up_is_handed_on() {
 async fn whoever_gives_up_leaves_the_line_though_the_connection_breaks() {
     let world = World::start().await;
     let proxy = Proxy::start(&world.server).await;
-    let waiter = world.waits(Locker::new(proxy.redis()).unwrap(), patiently()).await;
+    let waiter = world.server.waiter(Locker::new(proxy.redis()).unwrap(), patiently()).await;
     proxy.next(Fault::LoseRequest("line{lock:job}"));
     waiter.abort();
     until(async || world.server.places("job").await == 0).await;
@@ -174,7 +164,7 @@ async fn whoever_gives_up_leaves_the_line_though_the_connection_breaks() {
 async fn a_host_that_is_closed_has_left_the_line() {
     let world = World::start().await;
     let locker = world.server.locker();
-    let waiter = world.waits(locker.clone(), patiently()).await;
+    let waiter = world.server.waiter(locker.clone(), patiently()).await;
     locker.close().await;
     assert_eq!(world.server.places("job").await, 0);
     assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);

@@ -47,10 +47,9 @@ async fn a_connection_that_was_cut_while_idle_is_not_noticed_by_the_next_call() 
 #[tokio::test]
 async fn a_waiter_whose_connection_is_cut_listens_again() {
     let server = RedisServer::start().await;
-    let (holder, other) = (server.locker(), server.locker());
+    let holder = server.locker();
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = tokio::spawn(async move { other.lock("job", patiently()).await });
-    until(async || !server.channels().await.is_empty()).await;
+    let waiter = server.waiter(server.locker(), patiently()).await;
     let cut: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(cut, 1);
     until(async || !server.channels().await.is_empty()).await;

@@ -8,13 +8,8 @@ use crate::harness::{LONG, RedisServer, extended, granted, held, patiently, unti
 /// A primary, and a replica that keeps up with it.
 async fn pair() -> (RedisServer, RedisServer) {
     let (primary, replica) = (RedisServer::start().await, RedisServer::start().await);
-    follow(&replica, &primary).await;
+    replica.follow(&primary).await;
     (primary, replica)
-}
-
-async fn follow(replica: &RedisServer, primary: &RedisServer) {
-    () = replica.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
-    until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
 }
 
 fn confirmed_by(server: &RedisServer, replicas: u32) -> Locker {
@@ -85,11 +80,10 @@ async fn a_grant_is_not_confirmed_when_the_replica_is_gone() {
 #[tokio::test]
 async fn whoever_still_listens_to_a_former_primary_is_handed_nothing() {
     let (former, primary) = pair().await;
-    let (lease, waiter) = (granted(former.locker().lock("job", LONG).await), former.locker());
-    let waiter = tokio::spawn(async move { waiter.lock("job", patiently()).await });
-    until(async || primary.places("job").await == 1).await;
+    let lease = granted(former.locker().lock("job", LONG).await);
+    let waiter = primary.waiter(former.locker(), patiently()).await;
     () = primary.run(&["REPLICAOF", "NO", "ONE"]).await;
-    follow(&former, &primary).await;
+    former.follow(&primary).await;
     primary.locker().unlock("job", &lease.token).await.unwrap();
     // What is published there is heard here as well, but who hears it the new primary does not know.
     granted(primary.locker().lock("job", LONG).await);

@@ -37,7 +37,7 @@ async fn traffic_goes_on_after_a_failover_and_fences_rise() {
     }
     until(async || highest.load(Ordering::SeqCst) > 0).await;
     sentinels.primary.kill();
-    until(async || sentinels.replica.run::<String>(&["INFO", "replication"]).await.contains("role:master")).await;
+    sentinels.replica.replicates("role:master").await;
     let before = highest.load(Ordering::SeqCst);
     until(async || highest.load(Ordering::SeqCst) > before).await;
     done.store(true, Ordering::SeqCst);

@@ -133,7 +133,7 @@ async fn a_node_of_a_cluster_that_changes_places_with_its_replica() {
     let overlaps = contend(eight(|| cluster.locker()), async |seen| {
         let replica = &cluster.nodes[3];
         () = replica.run(&["CLUSTER", "FAILOVER"]).await;
-        until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("role:master")).await;
+        replica.replicates("role:master").await;
         progress(seen).await;
     })
     .await;

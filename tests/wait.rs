@@ -125,9 +125,7 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
     let server = RedisServer::start().await;
     let locker = server.locker();
     let lease = granted(locker.lock("job", LONG).await);
-    let waiting = locker.clone();
-    let waiter = tokio::spawn(async move { waiting.lock("job", patiently()).await });
-    until(async || server.places("job").await == 1).await;
+    let waiter = server.waiter(locker.clone(), patiently()).await;
     waiter.abort();
     until(async || server.places("job").await == 0 && server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();

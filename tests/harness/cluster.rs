@@ -41,12 +41,13 @@ impl Cluster {
         for node in &cluster.nodes {
             until(async || is_whole(&node.run::<String>(&["CLUSTER", "INFO"]).await)).await;
         }
-        until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
+        replica.replicates("master_link_status:up").await;
         cluster
     }
 
     /// Moves a key's slot, with all that lies in it.
-    pub(crate) async fn move_slot_of(&self, key: &str, from: &RedisServer, to: &RedisServer) {
+    pub(crate) async fn move_slot_of(&self, key: &str, from: usize, to: usize) {
+        let (from, to) = (&self.nodes[from], &self.nodes[to]);
         let slot = from.run::<u64>(&["CLUSTER", "KEYSLOT", key]).await.to_string();
         let (old, new): (String, String) = (from.run(&["CLUSTER", "MYID"]).await, to.run(&["CLUSTER", "MYID"]).await);
         () = to.run(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &old]).await;

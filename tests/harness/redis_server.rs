@@ -5,11 +5,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use locker_host::{Locker, Redis};
+use locker_host::{Error, Lock, LockOptions, Locker, Redis};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisResult};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::until;
+
+pub(crate) type Waiter = JoinHandle<Result<Lock, Error>>;
 
 pub(crate) struct RedisServer {
     child: Child,
@@ -106,6 +111,26 @@ impl RedisServer {
     /// How many are in line for a lock.
     pub(crate) async fn places(&self, name: &str) -> u64 {
         self.run(&["LLEN", &format!("lock:\u{1f}line{{lock:{name}}}")]).await
+    }
+
+    /// Somebody who waits for the lock `job`, and is in line by now.
+    pub(crate) async fn waiter(&self, locker: Locker, options: LockOptions) -> Waiter {
+        let before = self.places("job").await;
+        let waiter = tokio::spawn(async move { locker.lock("job", options).await });
+        until(async || self.places("job").await == before + 1).await;
+        waiter
+    }
+
+    /// Makes this a replica of another server, and waits until it keeps up.
+    pub(crate) async fn follow(&self, primary: &Self) {
+        () = self.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+        self.replicates("master_link_status:up").await;
+    }
+
+    /// Waits until this is so of the server's part in a replication.
+    #[track_caller]
+    pub(crate) fn replicates(&self, state: &str) -> impl Future<Output = ()> {
+        until(async move || self.run::<String>(&["INFO", "replication"]).await.contains(state))
     }
 
     /// Ends the server at once, as a crash would. It forgets everything.

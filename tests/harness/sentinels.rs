@@ -13,8 +13,7 @@ pub(crate) struct Sentinels {
 impl Sentinels {
     pub(crate) async fn start() -> Self {
         let (primary, replica) = (RedisServer::start().await, RedisServer::start().await);
-        () = replica.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
-        until(async || replica.run::<String>(&["INFO", "replication"]).await.contains("master_link_status:up")).await;
+        replica.follow(&primary).await;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             sentinels.push(RedisServer::start_sentinel(&watch(&primary)).await);

@@ -1,8 +1,7 @@
 //! Running a command while holding a lock.
 
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -138,7 +137,7 @@ impl Run<'_> {
         let mut guardian = match self.on_lost {
             OnLost::Ignore => None,
             _ => {
-                let file = token.as_ref().ok().and_then(|file| CString::new(file.path().as_os_str().as_bytes()).ok());
+                let file = token.as_ref().ok().map(NamedTempFile::path);
                 Some(Guardian::start(shares_our_group(), times.kill_after, file).context("cannot start a process")?)
             }
         };

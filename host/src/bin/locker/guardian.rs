@@ -7,6 +7,8 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Result, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -34,7 +36,9 @@ const NEVER: Time = Time::MAX;
 impl Guardian {
     /// Starts a guardian of a command that will have a process group of its own, or `shared` ours. It removes a file, should
     /// we not be there to do so.
-    pub(crate) fn start(shared: bool, kill_after: Duration, file: Option<CString>) -> Result<Self> {
+    pub(crate) fn start(shared: bool, kill_after: Duration, file: Option<&Path>) -> Result<Self> {
+        // Now: after the fork, nothing may be allocated.
+        let file = file.and_then(|file| CString::new(file.as_os_str().as_bytes()).ok());
         // A guardian that does not read must not hold us up.
         let (its, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         // SAFETY: from here on the new process only makes system calls that are safe after a fork, and never returns.
