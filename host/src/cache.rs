@@ -1,28 +1,29 @@
 //! What a store must be able to do to carry locks.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 
 use crate::ErrorKind;
 
-/// A value that now lies under a key.
+/// A value that the store has under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Rises with every successful set of the key, for ever: past deletion, expiry, reconnection and restarts.
+    /// Larger for every later value of the same key: past deletion, expiry, reconnection and restarts.
     pub revision: u64,
-    /// How long the key lives from the moment in which the store was asked, at least. Time that the answer took is not to be
-    /// subtracted.
-    pub ttl: Duration,
+    /// Until when the store keeps the value at least, by this process's monotonic clock. It is computed from an instant before
+    /// the request was sent, so response times never make it too late.
+    pub deadline: Instant,
 }
 
-/// What lies under a key.
+/// What the store has under a key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The whole value.
+    /// The whole value; a part of it if it is a foreign value, which was not set through a [`Cache`].
     pub value: String,
-    /// The revision it was set with; 0 if it was not set through [`Cache::set_if_absent`].
+    /// The revision it was set with; 0 for a foreign value.
     pub revision: u64,
     /// The time left before the key expires; none if it never does.
     pub ttl: Option<Duration>,
@@ -30,75 +31,72 @@ pub struct Entry {
 
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The value is somebody's token.
+        // The value is a token.
         f.debug_struct("Entry").field("revision", &self.revision).field("ttl", &self.ttl).finish_non_exhaustive()
     }
 }
 
 /// The answers of [`Cache::set_if_absent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Set {
-    /// The value now lies under the key.
+pub enum SetOutcome {
+    /// The store has the value under the key.
     Stored(Stored),
-    /// Another value lies there, and nothing was changed.
+    /// The store has another value under the key, and the caller is not in the queue.
     Occupied(Entry),
 }
 
 /// The answers of [`Cache::extend_if_equal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extend {
-    /// The key now has the new time to live; its revision is the one it was set with.
+pub enum ExtendOutcome {
+    /// The key has the new time to live. Its revision is the one it was set with.
     Extended(Stored),
-    /// There is no such key, and none was created.
+    /// The store had nothing under the key, and nothing was created.
     Absent,
-    /// Another value lies there, and its time to live was left alone.
+    /// The store has another value under the key, and did not change its time to live.
     Different,
 }
 
 /// The answers of [`Cache::delete_if_equal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delete {
-    /// The key is gone.
+pub enum DeleteOutcome {
+    /// The value is gone. The next caller in the queue may already have the key.
     Deleted,
-    /// There was no such key.
+    /// The store had nothing under the key.
     Absent,
-    /// Another value lies there, and was left alone.
+    /// The store has another value under the key, and kept it.
     Different,
 }
 
-/// An expiring store with atomic conditional writes: the whole of what the lock logic sees of the world.
+/// An expiring store with atomic conditional writes: all that the lock logic sees of the world, besides random bytes.
 ///
-/// Every function but the wait is one atomic step for all users of the store, and may be dropped before it is done;
-/// then the step happened as a whole or not at all. Times are exact to the millisecond. What the store means by its
-/// default time to live is its own affair.
+/// Every function is one atomic step for all users of the store; a call that waits is two, one when it enters the queue and
+/// one when it leaves it. A future may be dropped at any time: then each step happened as a whole or not at all, and
+/// [`Cache::withdraw`] undoes what was set. Times are exact to the millisecond.
 ///
-/// [`Memory`](crate::Memory) and [`Redis`](crate::Redis) implement it. A backend of your own can start as a wrapper:
+/// [`Memory`](crate::Memory) and `Redis` implement it. A store of your own needs five functions. It can start as a wrapper:
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::time::Duration;
-/// use locker_host::{Cache, CacheError, Delete, Entry, Extend, Locker, Memory, Set};
+/// use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Locker, Memory, SetOutcome};
 ///
 /// #[derive(Default)]
-/// struct Counting { inner: Memory, writes: AtomicU64 }
+/// struct Counting { inner: Memory, attempts: AtomicU64 }
 ///
 /// #[async_trait::async_trait]
 /// impl Cache for Counting {
-///     async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-///         self.writes.fetch_add(1, Ordering::Relaxed);
-///         self.inner.set_if_absent(key, value, ttl).await
+///     async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+///         self.attempts.fetch_add(1, Ordering::Relaxed);
+///         self.inner.try_set(key, value, ttl).await
 ///     }
-///     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+///     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
 ///         self.inner.extend_if_equal(key, value, ttl).await
 ///     }
-///     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+///     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
 ///         self.inner.delete_if_equal(key, value).await
 ///     }
 ///     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
 ///         self.inner.get(key).await
-///     }
-///     async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
-///         self.inner.wait_until_absent(key, timeout).await
 ///     }
 /// }
 ///
@@ -106,75 +104,67 @@ pub enum Delete {
 /// ```
 #[async_trait]
 pub trait Cache: Send + Sync + 'static {
-    /// Stores `value` under `key` for `ttl`, or for the store's default, unless another value lies there. The same
-    /// value already there counts as stored and keeps its revision and time to live.
+    /// Makes one attempt: [`Cache::set_if_absent`] without a wait.
     ///
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the value have been stored.
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError>;
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError>;
 
-    /// Replaces the time to live of `key`, to a longer or a shorter one, if exactly `value` lies there.
+    /// Stores `value` under `key` for `ttl`, or for the store's default time to live, unless the store has another value there.
+    /// If it has, waits for up to `wait` in the queue for the key, and answers what is true when the caller leaves the queue.
+    /// A value that the store already has under the key, or in its queue, is the same request repeated: it keeps its revision,
+    /// its time to live and its place.
+    ///
+    /// A store whose [`Cache::is_fifo`] is true serves its queues first come, first served, across all of its users. This default
+    /// has no queue: it makes attempts at growing intervals of up to half a second, and the first one to find the key free has it.
     ///
     /// # Errors
-    /// [`CacheError`]; only after `Unavailable` may the time have been replaced.
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError>;
-
-    /// Deletes `key` if exactly `value` lies there.
-    ///
-    /// # Errors
-    /// [`CacheError`]; only after `Unavailable` may the key have been deleted.
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError>;
-
-    /// Reads what lies under `key`.
-    ///
-    /// # Errors
-    /// [`CacheError`].
-    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError>;
-
-    /// Returns as soon as `key` is deleted or expires, or `timeout` has passed. It may return earlier for no reason,
-    /// but must not do so all the time. A wake-up that got lost may cost the time to live that the key had left.
-    ///
-    /// # Errors
-    /// [`CacheError`].
-    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError>;
-
-    /// Waits like [`Cache::wait_until_absent`], on behalf of a caller whose [`Cache::set_if_absent`] with the same arguments was
-    /// just refused and who will come again. A store in which whoever deletes a key can store the next one's value at once
-    /// may do so, and answers that here. Else it answers nothing, and only then is asked once more.
-    ///
-    /// From the first call on and until [`Cache::leave`], the value may lie under the key.
-    ///
-    /// # Errors
-    /// [`CacheError`].
-    async fn wait_to_set(
+    /// [`CacheError`]; only after `Unavailable` may the value have been stored or queued.
+    async fn set_if_absent(
         &self,
         key: &str,
         value: &str,
         ttl: Option<Duration>,
-        timeout: Duration,
-    ) -> Result<Option<Stored>, CacheError> {
-        _ = (value, ttl);
-        self.wait_until_absent(key, timeout).await.map(|()| None)
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        poll(wait, || self.try_set(key, value, ttl)).await
     }
 
-    /// Stores the value of a [`Cache::wait_to_set`] that was dropped or failed no more. It may have been stored by then.
+    /// Whether callers that wait are served first come, first served, whatever freed the key, and are never overtaken by callers
+    /// that do not wait.
+    fn is_fifo(&self) -> bool {
+        false
+    }
+
+    /// Replaces the time to live of `key`, to a longer or a shorter one, if the store has exactly `value` there.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the time have been replaced.
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError>;
+
+    /// Deletes exactly `value` from `key`, and gives the key to the first caller in its queue, if it has one.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the value have been deleted.
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError>;
+
+    /// Undoes a [`Cache::set_if_absent`] whose caller went away: removes `value` from the queue for `key` and, as
+    /// [`Cache::delete_if_equal`] does, from the key. May be repeated. The host repeats it until it is answered, or until the
+    /// value has expired.
+    ///
+    /// The default is right for a store that has no queue and in which no request arrives after a later one.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the value have been removed.
+    async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        self.delete_if_equal(key, value).await.map(|_| ())
+    }
+
+    /// Reads what the store has under `key`.
     ///
     /// # Errors
     /// [`CacheError`].
-    async fn leave(&self, key: &str, value: &str) -> Result<(), CacheError> {
-        _ = (key, value);
-        Ok(())
-    }
-
-    /// Makes the revision of `key` at least `revision` if exactly `value` lies there, and tells whether it does. Only a
-    /// member of a [`Quorum`](crate::Quorum) is ever asked to.
-    ///
-    /// # Errors
-    /// [`CacheError`]; `Denied` from a store that does not implement this.
-    async fn raise(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
-        _ = (key, value, revision);
-        Err(CacheError::new(ErrorKind::Denied, "this cache cannot be a member of a quorum"))
-    }
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError>;
 
     /// All keys, in any order: what [`Locker::list`](crate::Locker::list) is made of. Keys that come or go meanwhile may
     /// be among them or not.
@@ -183,6 +173,53 @@ pub trait Cache: Send + Sync + 'static {
     /// [`CacheError`]; `Denied` from a store that does not implement this.
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         Err(CacheError::new(ErrorKind::Denied, "this cache does not list its keys"))
+    }
+}
+
+/// What a [`Quorum`](crate::Quorum) needs of its members, besides what a [`Cache`] does.
+#[async_trait]
+pub trait QuorumMember: Cache {
+    /// Returns when `key` may be free, or when `timeout` has passed. It may return early, but not all the time.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    async fn watch(&self, key: &str, timeout: Duration) -> Result<(), CacheError>;
+
+    /// Makes the revision of `key` at least `revision` if the store has exactly `value` there, and answers whether it has.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    async fn raise_revision(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError>;
+
+    /// Stores `value` under `key` again, with the revision it had, past the queue, unless the store has another value there.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the value have been stored.
+    async fn restore(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Duration,
+        revision: u64,
+    ) -> Result<SetOutcome, CacheError>;
+}
+
+/// Makes attempts at growing intervals until one succeeds, and a last one when `wait` is over.
+async fn poll<F>(wait: Duration, attempt: impl Fn() -> F) -> Result<SetOutcome, CacheError>
+where
+    F: Future<Output = Result<SetOutcome, CacheError>>,
+{
+    const SHORTEST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_millis(500);
+    let (started, mut interval) = (Instant::now(), SHORTEST);
+    loop {
+        let left = wait.saturating_sub(started.elapsed());
+        let outcome = attempt().await?;
+        if left.is_zero() || matches!(outcome, SetOutcome::Stored(_)) {
+            return Ok(outcome);
+        }
+        sleep(interval.min(left)).await;
+        interval = (2 * interval).min(LONGEST);
     }
 }
 
