@@ -1,33 +1,33 @@
-//! What the rules ask of the store. The WIT interface `cache` says what each item means.
+//! What the rules need of the store. The WIT interface `cache` says what each item means.
 
 use alloc::string::String;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The store was not reached or did not answer in time; a write may have happened.
+    /// The store was not reached or did not answer in time. A write may have happened.
     Unavailable(String),
     /// The host or the store does not allow this.
     Denied(String),
-    /// A bad argument, or something that is no value of ours under the key.
+    /// An argument is bad, or the key holds something that is not a string.
     Invalid(String),
 }
 
-/// A value that now lies under a key.
+/// A value that the store has under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Rises with every successful set of the key.
+    /// Larger for every later value of the same key.
     pub revision: u64,
-    /// Milliseconds left.
+    /// The store keeps the value for at least this many milliseconds.
     pub ttl_ms: u64,
 }
 
-/// What lies under a key.
+/// What the store has under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The whole value.
+    /// The whole value; a part of it if it is a foreign value.
     pub value: String,
-    /// The revision it was set with, or 0.
+    /// The revision it was set with; 0 for a foreign value.
     pub revision: u64,
     /// Milliseconds left; none if it never expires.
     pub ttl_ms: Option<u64>,
@@ -35,64 +35,59 @@ pub struct Entry {
 
 /// The answers of [`Cache::set_if_absent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Set {
-    /// The value now lies under the key.
+pub enum SetOutcome {
+    /// The store has the value under the key.
     Stored(Stored),
-    /// Another value lies there.
+    /// The store has another value under the key, and the caller is not in the queue.
     Occupied(Entry),
 }
 
 /// The answers of [`Cache::extend_if_equal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extend {
+pub enum ExtendOutcome {
     /// The key has the new time to live.
     Extended(Stored),
-    /// There is no such key.
+    /// The store had nothing under the key.
     Absent,
-    /// Another value lies there.
+    /// The store has another value under the key.
     Different,
 }
 
 /// The answers of [`Cache::delete_if_equal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delete {
-    /// The key is gone.
+pub enum DeleteOutcome {
+    /// The value is gone. The next caller in the queue may already have the key.
     Deleted,
-    /// There was no such key.
+    /// The store had nothing under the key.
     Absent,
-    /// Another value lies there.
+    /// The store has another value under the key.
     Different,
 }
 
-/// An expiring store whose every function is one atomic step.
+/// An expiring store with a queue for every key. Every function is one atomic step; a call that waits is two.
 pub trait Cache {
-    /// Stores `value` unless the key is taken by another value.
+    /// Stores `value` unless the store has another value under the key. If it has, waits in its queue for up to `wait_ms`.
     ///
     /// # Errors
-    /// As the store has them; so have all functions here.
-    fn set_if_absent(&mut self, key: &str, value: &str, ttl_ms: Option<u64>) -> Result<Set, Error>;
+    /// As the store reports them; so do all functions here.
+    fn set_if_absent(&mut self, key: &str, value: &str, ttl_ms: Option<u64>, wait_ms: u64)
+    -> Result<SetOutcome, Error>;
 
-    /// Replaces the time to live if exactly `value` lies there.
+    /// Replaces the time to live if the store has exactly `value` under the key.
     ///
     /// # Errors
-    /// As the store has them.
-    fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<Extend, Error>;
+    /// As the store reports them.
+    fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error>;
 
-    /// Deletes the key if exactly `value` lies there.
+    /// Deletes the key if the store has exactly `value` there.
     ///
     /// # Errors
-    /// As the store has them.
-    fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<Delete, Error>;
+    /// As the store reports them.
+    fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<DeleteOutcome, Error>;
 
-    /// Reads what lies under the key.
+    /// Reads what the store has under the key.
     ///
     /// # Errors
-    /// As the store has them.
+    /// As the store reports them.
     fn get(&mut self, key: &str) -> Result<Option<Entry>, Error>;
-
-    /// Waits until the key may be absent and returns the milliseconds left of `timeout_ms`.
-    ///
-    /// # Errors
-    /// As the store has them.
-    fn wait_until_absent(&mut self, key: &str, timeout_ms: u64) -> Result<u64, Error>;
 }

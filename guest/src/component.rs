@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::cache::{self as rules_cache, Cache, Delete, Entry, Error, Extend, Set, Stored};
+use crate::cache::{self as rules_cache, Cache, DeleteOutcome, Entry, Error, ExtendOutcome, SetOutcome, Stored};
 use crate::lock as rules;
 use bindings::exports::locker::locker::locker as exported;
 use bindings::locker::locker::cache as imported;
@@ -55,35 +55,37 @@ impl exported::Guest for Component {
 struct HostCache;
 
 impl Cache for HostCache {
-    fn set_if_absent(&mut self, key: &str, value: &str, ttl_ms: Option<u64>) -> Result<Set, Error> {
-        Ok(match imported::set_if_absent(key, value, ttl_ms)? {
-            imported::SetOutcome::Stored(stored) => Set::Stored(stored.into()),
-            imported::SetOutcome::Occupied(entry) => Set::Occupied(entry.into()),
+    fn set_if_absent(
+        &mut self,
+        key: &str,
+        value: &str,
+        ttl_ms: Option<u64>,
+        wait_ms: u64,
+    ) -> Result<SetOutcome, Error> {
+        Ok(match imported::set_if_absent(key, value, ttl_ms, wait_ms)? {
+            imported::SetOutcome::Stored(stored) => SetOutcome::Stored(stored.into()),
+            imported::SetOutcome::Occupied(entry) => SetOutcome::Occupied(entry.into()),
         })
     }
 
-    fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<Extend, Error> {
+    fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
         Ok(match imported::extend_if_equal(key, value, ttl_ms)? {
-            imported::ExtendOutcome::Extended(stored) => Extend::Extended(stored.into()),
-            imported::ExtendOutcome::Absent => Extend::Absent,
-            imported::ExtendOutcome::Different => Extend::Different,
+            imported::ExtendOutcome::Extended(stored) => ExtendOutcome::Extended(stored.into()),
+            imported::ExtendOutcome::Absent => ExtendOutcome::Absent,
+            imported::ExtendOutcome::Different => ExtendOutcome::Different,
         })
     }
 
-    fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<Delete, Error> {
+    fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<DeleteOutcome, Error> {
         Ok(match imported::delete_if_equal(key, value)? {
-            imported::DeleteOutcome::Deleted => Delete::Deleted,
-            imported::DeleteOutcome::Absent => Delete::Absent,
-            imported::DeleteOutcome::Different => Delete::Different,
+            imported::DeleteOutcome::Deleted => DeleteOutcome::Deleted,
+            imported::DeleteOutcome::Absent => DeleteOutcome::Absent,
+            imported::DeleteOutcome::Different => DeleteOutcome::Different,
         })
     }
 
     fn get(&mut self, key: &str) -> Result<Option<Entry>, Error> {
         Ok(imported::get(key)?.map(Into::into))
-    }
-
-    fn wait_until_absent(&mut self, key: &str, timeout_ms: u64) -> Result<u64, Error> {
-        Ok(imported::wait_until_absent(key, timeout_ms)?)
     }
 }
 

@@ -2,15 +2,15 @@
 
 use alloc::string::String;
 
-use crate::cache::{Cache, Delete, Entry, Error, Extend, Set};
+use crate::cache::{Cache, DeleteOutcome, Entry, Error, ExtendOutcome, SetOutcome};
 use crate::{check, token};
 
 /// How to lock. The default is one attempt, without a label, for the host's default time to live.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Milliseconds until the lock expires, or the host's default.
+    /// Milliseconds until the lock expires; none for the host's default.
     pub ttl_ms: Option<u64>,
-    /// Milliseconds to wait for a held lock, or a single attempt.
+    /// Milliseconds to wait in the queue for a lock that is held; none for a single attempt.
     pub wait_ms: Option<u64>,
     /// Tells others who holds the lock.
     pub owner: Option<String>,
@@ -43,16 +43,16 @@ pub struct Holder {
 pub enum Lock {
     /// The caller holds the lock.
     Granted(Lease),
-    /// Somebody else does.
+    /// Another caller holds it.
     Held(Holder),
 }
 
 /// The answers of [`unlock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlock {
-    /// The lock is free now.
+    /// The lock was the caller's and no longer is.
     Released,
-    /// Nobody held it.
+    /// No caller held it.
     Absent,
     /// Another token holds it.
     HeldByOther,
@@ -63,69 +63,62 @@ pub enum Unlock {
 pub enum Extended {
     /// The caller holds the lock for the new time.
     Extended(Lease),
-    /// Nobody holds it.
+    /// No caller held it.
     Absent,
     /// Another token holds it.
     HeldByOther,
 }
 
-/// Takes the lock, or waits for it.
+/// Takes the lock, or waits for it in the store's queue.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a bad argument, else as the cache has them.
+/// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.
 pub fn lock(cache: &mut impl Cache, name: &str, options: &Options) -> Result<Lock, Error> {
     check::name(name)?;
     options.ttl_ms.map_or(Ok(()), check::ttl)?;
     options.owner.as_deref().map_or(Ok(()), check::owner)?;
     let token = token::mint(options.owner.as_deref())?;
-    let mut wait_ms = options.wait_ms.unwrap_or(0);
-    loop {
-        match cache.set_if_absent(name, &token, options.ttl_ms)? {
-            Set::Stored(stored) => {
-                return Ok(Lock::Granted(Lease { token, fence: stored.revision, ttl_ms: stored.ttl_ms }));
-            }
-            Set::Occupied(entry) if wait_ms == 0 => return Ok(Lock::Held(holder(&entry))),
-            // When time is up, one more attempt tells whether it was worth it, or else who holds the lock now.
-            Set::Occupied(_) => wait_ms = cache.wait_until_absent(name, wait_ms)?,
-        }
-    }
+    Ok(match cache.set_if_absent(name, &token, options.ttl_ms, options.wait_ms.unwrap_or(0))? {
+        SetOutcome::Stored(stored) => Lock::Granted(Lease { token, fence: stored.revision, ttl_ms: stored.ttl_ms }),
+        SetOutcome::Occupied(entry) => Lock::Held(holder(&entry)),
+    })
 }
 
 /// Releases the lock if `token` holds it.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a bad argument, else as the cache has them.
+/// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.
 pub fn unlock(cache: &mut impl Cache, name: &str, token: &str) -> Result<Unlock, Error> {
     check::name(name)?;
     check::token(token)?;
     Ok(match cache.delete_if_equal(name, token)? {
-        Delete::Deleted => Unlock::Released,
-        Delete::Absent => Unlock::Absent,
-        Delete::Different => Unlock::HeldByOther,
+        DeleteOutcome::Deleted => Unlock::Released,
+        DeleteOutcome::Absent => Unlock::Absent,
+        DeleteOutcome::Different => Unlock::HeldByOther,
     })
 }
 
 /// Gives the lock a new time to live if `token` holds it.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a bad argument, else as the cache has them.
+/// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.
 pub fn extend(cache: &mut impl Cache, name: &str, token: &str, ttl_ms: u64) -> Result<Extended, Error> {
     check::name(name)?;
     check::token(token)?;
     check::ttl(ttl_ms)?;
     Ok(match cache.extend_if_equal(name, token, ttl_ms)? {
-        Extend::Extended(stored) => {
+        ExtendOutcome::Extended(stored) => {
             Extended::Extended(Lease { token: String::from(token), fence: stored.revision, ttl_ms: stored.ttl_ms })
         }
-        Extend::Absent => Extended::Absent,
-        Extend::Different => Extended::HeldByOther,
+        ExtendOutcome::Absent => Extended::Absent,
+        ExtendOutcome::Different => Extended::HeldByOther,
     })
 }
 
 /// Tells who holds the lock.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a bad argument, else as the cache has them.
+/// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.
 pub fn inspect(cache: &mut impl Cache, name: &str) -> Result<Option<Holder>, Error> {
     check::name(name)?;
     Ok(cache.get(name)?.as_ref().map(holder))
@@ -145,46 +138,51 @@ mod tests {
     struct OneKey {
         held: Option<Entry>,
         asked: Vec<&'static str>,
-        freed_after_waits: usize,
+        waits: Vec<u64>,
+        freed_meanwhile: bool,
     }
 
     impl Cache for OneKey {
-        fn set_if_absent(&mut self, _: &str, value: &str, ttl_ms: Option<u64>) -> Result<Set, Error> {
+        fn set_if_absent(
+            &mut self,
+            _: &str,
+            value: &str,
+            ttl_ms: Option<u64>,
+            wait_ms: u64,
+        ) -> Result<SetOutcome, Error> {
             self.asked.push("set");
+            self.waits.push(wait_ms);
+            if wait_ms > 0 && self.freed_meanwhile {
+                self.held = None;
+            }
             if let Some(entry) = &self.held {
-                return Ok(Set::Occupied(entry.clone()));
+                return Ok(SetOutcome::Occupied(entry.clone()));
             }
             let ttl_ms = ttl_ms.unwrap_or(30_000);
             self.held = Some(Entry { value: value.into(), revision: 7, ttl_ms: Some(ttl_ms) });
-            Ok(Set::Stored(Stored { revision: 7, ttl_ms }))
+            Ok(SetOutcome::Stored(Stored { revision: 7, ttl_ms }))
         }
-        fn extend_if_equal(&mut self, _: &str, value: &str, ttl_ms: u64) -> Result<Extend, Error> {
+        fn extend_if_equal(&mut self, _: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
             self.asked.push("extend");
             Ok(match &self.held {
-                None => Extend::Absent,
-                Some(entry) if entry.value == value => Extend::Extended(Stored { revision: entry.revision, ttl_ms }),
-                Some(_) => Extend::Different,
+                None => ExtendOutcome::Absent,
+                Some(entry) if entry.value == value => {
+                    ExtendOutcome::Extended(Stored { revision: entry.revision, ttl_ms })
+                }
+                Some(_) => ExtendOutcome::Different,
             })
         }
-        fn delete_if_equal(&mut self, _: &str, value: &str) -> Result<Delete, Error> {
+        fn delete_if_equal(&mut self, _: &str, value: &str) -> Result<DeleteOutcome, Error> {
             self.asked.push("delete");
             Ok(match self.held.take_if(|entry| entry.value == value) {
-                Some(_) => Delete::Deleted,
-                None if self.held.is_none() => Delete::Absent,
-                None => Delete::Different,
+                Some(_) => DeleteOutcome::Deleted,
+                None if self.held.is_none() => DeleteOutcome::Absent,
+                None => DeleteOutcome::Different,
             })
         }
         fn get(&mut self, _: &str) -> Result<Option<Entry>, Error> {
             self.asked.push("get");
             Ok(self.held.clone())
-        }
-        fn wait_until_absent(&mut self, _: &str, timeout_ms: u64) -> Result<u64, Error> {
-            self.asked.push("wait");
-            if self.freed_after_waits == 1 {
-                self.held = None;
-            }
-            self.freed_after_waits = self.freed_after_waits.saturating_sub(1);
-            Ok(timeout_ms / 2)
         }
     }
 
@@ -196,31 +194,31 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wait_there_is_one_attempt_and_no_sleep() {
+    fn without_a_wait_the_store_is_asked_once_and_told_not_to_wait() {
         let mut cache = OneKey::default();
         granted(lock(&mut cache, "job", &Options::default()).unwrap());
         assert!(matches!(lock(&mut cache, "job", &Options::default()), Ok(Lock::Held(_))));
-        assert_eq!(cache.asked, ["set", "set"]);
+        assert_eq!((cache.asked, cache.waits), (vec!["set", "set"], vec![0, 0]));
     }
 
     #[test]
-    fn a_waiter_tries_again_after_each_wake_up_until_it_is_granted() {
-        let mut cache = OneKey { freed_after_waits: 2, ..OneKey::default() };
+    fn a_wait_reaches_the_store_in_the_only_request() {
+        let mut cache = OneKey { freed_meanwhile: true, ..OneKey::default() };
         granted(lock(&mut cache, "job", &Options::default()).unwrap());
         let waiting = Options { wait_ms: Some(1000), ..Options::default() };
         granted(lock(&mut cache, "job", &waiting).unwrap());
-        assert_eq!(cache.asked, ["set", "set", "wait", "set", "wait", "set"]);
+        assert_eq!((cache.asked, cache.waits), (vec!["set", "set"], vec![0, 1000]));
     }
 
     #[test]
-    fn a_waiter_whose_time_is_up_tries_once_more_and_tells_who_holds() {
+    fn a_caller_whose_wait_is_over_learns_who_holds_the_lock() {
         let mut cache = OneKey::default();
         let owner = Options { owner: Some("backup".into()), ..Options::default() };
         granted(lock(&mut cache, "job", &owner).unwrap());
         let waiting = Options { wait_ms: Some(1), ..Options::default() };
         let Ok(Lock::Held(holder)) = lock(&mut cache, "job", &waiting) else { panic!("not held") };
         assert_eq!(holder, Holder { owner: Some("backup".into()), fence: 7, ttl_ms: Some(30_000) });
-        assert_eq!(cache.asked, ["set", "set", "wait", "set"]);
+        assert_eq!(cache.asked, ["set", "set"]);
     }
 
     #[test]
