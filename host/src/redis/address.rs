@@ -59,6 +59,10 @@ impl Address {
         info?.redis_settings().password()
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
     /// Whether another server takes over when one is gone, so that waiting for that makes sense.
     pub(super) fn is_redundant(&self) -> bool {
         !matches!(self, Self::One(_))

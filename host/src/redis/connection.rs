@@ -1,4 +1,4 @@
-//! One connection that all calls share, made when it is needed and made anew when it broke.
+//! One connection that all calls share, made when it is needed and made again when it broke.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,49 +7,51 @@ use std::time::Duration;
 use redis::cluster::ClusterClientBuilder;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, TlsCertificates,
-    TlsMode, Value,
+    AsyncConnectionConfig, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, TlsCertificates, TlsMode,
+    Value,
 };
 
 use super::address::Address;
-use super::link::Link;
-use super::wakeups::Wakeups;
+use super::client::Client;
+use super::clock::Clocks;
+use super::pubsub::Subscriptions;
 
-/// How long a channel stays subscribed to that nobody listens to.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long an idle channel stays subscribed: where there was one waiter, there may be a next one.
+const UNSUBSCRIBE_DELAY: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
     address: Arc<Address>,
     settings: Settings,
-    wakeups: Arc<Wakeups>,
-    /// What tells the channels of this connection's listeners from those of others.
-    listener: String,
-    live: Arc<Mutex<Live>>,
-    /// Held by whoever makes the connection, so that it is made once.
+    subscriptions: Arc<Subscriptions>,
+    clocks: Clocks,
+    /// Distinguishes this client's queue entries and channels from those of others.
+    client_id: String,
+    current: Arc<Mutex<CurrentConnection>>,
+    /// Held while the connection is made, so that it is made once.
     connecting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
 pub(super) struct Settings {
     /// How long to wait for a connection, and how long for an answer.
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     /// The certificates to trust instead of the system's, in PEM.
-    pub(super) authority: Option<Vec<u8>>,
+    pub(super) root_certificates: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
-struct Live {
-    link: Option<Link>,
+struct CurrentConnection {
+    client: Option<Client>,
     /// Counts the connections, so that the failure of an old one does not end its successor.
     generation: u64,
 }
 
 impl Connection {
     pub(super) fn new(address: Arc<Address>, settings: Settings) -> Self {
-        // One that is not random would do: a value that is handed over is told by itself.
-        let listener = format!("{:016x}", getrandom::u64().unwrap_or_default());
-        let (wakeups, live, connecting) = (Arc::default(), Arc::default(), tokio::sync::Mutex::default());
-        Self { address, settings, wakeups, listener, live, connecting }
+        // Without random bytes, entries with the same id would still be told apart by their values.
+        let client_id = format!("{:016x}", getrandom::u64().unwrap_or_default());
+        let (subscriptions, current, connecting) = (Arc::default(), Arc::default(), tokio::sync::Mutex::default());
+        Self { address, settings, subscriptions, clocks: Clocks::default(), client_id, current, connecting }
     }
 
     /// Another connection to the same address.
@@ -63,104 +65,111 @@ impl Connection {
         &self.address
     }
 
-    pub(super) fn patience(&self) -> Duration {
-        self.settings.patience
+    pub(super) fn timeout(&self) -> Duration {
+        self.settings.timeout
     }
 
-    pub(super) fn wakeups(&self) -> &Arc<Wakeups> {
-        &self.wakeups
+    pub(super) fn subscriptions(&self) -> &Arc<Subscriptions> {
+        &self.subscriptions
     }
 
-    pub(super) fn listener(&self) -> &str {
-        &self.listener
+    pub(super) fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
-    /// The connection, and its number for [`Connection::broke`].
-    pub(super) async fn get(&self) -> RedisResult<(Link, u64)> {
-        if let Some(live) = self.live().get() {
-            return Ok(live);
+    pub(super) fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The connection, and its generation for [`Connection::invalidate`].
+    pub(super) async fn get(&self) -> RedisResult<(Client, u64)> {
+        if let Some(current) = self.current().get() {
+            return Ok(current);
         }
-        // Boxed, lest the future of what is done all the time gets large.
-        Box::pin(self.get_anew()).await
+        // Boxed to keep the common future small.
+        Box::pin(self.reconnect()).await
     }
 
-    async fn get_anew(&self) -> RedisResult<(Link, u64)> {
+    async fn reconnect(&self) -> RedisResult<(Client, u64)> {
         let _connecting = self.connecting.lock().await;
-        if let Some(live) = self.live().get() {
-            return Ok(live);
+        if let Some(current) = self.current().get() {
+            return Ok(current);
         }
-        let generation = self.live().generation + 1;
-        let link = self.connect(generation).await?;
-        *self.live() = Live { link: Some(link.clone()), generation };
-        Ok((link, generation))
+        let generation = self.current().generation + 1;
+        let client = self.connect(generation).await?;
+        // It may be another server, with another clock.
+        self.clocks.clear();
+        *self.current() = CurrentConnection { client: Some(client.clone()), generation };
+        Ok((client, generation))
     }
 
-    /// The number of the connection, if there is one.
+    /// The generation of the connection, if there is one.
     pub(super) fn generation(&self) -> Option<u64> {
-        self.live().get().map(|(_, generation)| generation)
+        self.current().get().map(|(_, generation)| generation)
     }
 
-    /// Whoever comes next gets a new connection.
-    pub(super) fn broke(&self, generation: u64) {
-        self.live().end(generation);
-    }
-
-    /// Unsubscribes from a channel if nobody listens to it for a while: where there is one waiter, there may be a next one. A
-    /// connection that broke has unsubscribed already.
-    pub(super) async fn desert(&self, channel: &str) {
-        tokio::time::sleep(LINGER).await;
-        let Some(gate) = self.wakeups.deserted(channel) else { return };
-        let mut subscribed = gate.lock().await;
-        *subscribed = None;
-        let live = self.live().get();
-        if let (Some((mut link, _)), Some(_)) = (live, self.wakeups.deserted(channel)) {
-            // If this fails, the connection broke, and its subscriptions with it.
-            _ = link.unsubscribe(channel).await;
+    /// Lets the next request make a new connection. The subscriptions ended with the old one, so all waiters subscribe again.
+    pub(super) fn invalidate(&self, generation: u64) {
+        if self.current().end(generation) {
+            self.subscriptions.wake_all();
         }
-        self.wakeups.forget(channel);
     }
 
-    async fn connect(&self, generation: u64) -> RedisResult<Link> {
-        let Settings { patience, .. } = self.settings;
-        // Without one that was chosen, TLS would panic. If somebody else has chosen, that is as good.
+    /// Unsubscribes from a channel if it is idle for a while.
+    pub(super) async fn unsubscribe_if_idle(&self, channel: &str) {
+        tokio::time::sleep(UNSUBSCRIBE_DELAY).await;
+        let Some(lock) = self.subscriptions.idle_channel(channel) else { return };
+        let mut subscribed = lock.lock().await;
+        *subscribed = None;
+        let current = self.current().get();
+        if let (Some((mut client, _)), Some(_)) = (current, self.subscriptions.idle_channel(channel)) {
+            // If this fails, the connection broke, and its subscriptions with it.
+            _ = client.unsubscribe(channel).await;
+        }
+        self.subscriptions.forget(channel);
+    }
+
+    async fn connect(&self, generation: u64) -> RedisResult<Client> {
+        let Settings { timeout, .. } = self.settings;
+        // Without a default provider, TLS would panic. One that the embedder has chosen is as good.
         _ = rustls::crypto::ring::default_provider().install_default();
-        let push = self.hear(generation);
+        let push = self.on_push(generation);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(patience))
-            .set_response_timeout(Some(patience))
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
             .set_push_sender(push.clone());
         Ok(match &*self.address {
             Address::One(info) => {
-                let client = self.client(info)?;
-                Link::One(client.get_multiplexed_async_connection_with_config(&config).await?)
+                let client = self.open(info)?;
+                Client::One(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
             Address::Sentinel { sentinels, primary } => {
                 let mut client = self.sentinels(sentinels, primary)?.build()?;
                 let connected = client.get_async_connection_with_config(&config);
-                // The client of the sentinels themselves has patience without end.
-                let connected = tokio::time::timeout(patience, connected).await.map_err(std::io::Error::from)?;
-                Link::One(connected?)
+                // The redis crate asks the sentinels without a timeout.
+                let connected = tokio::time::timeout(timeout, connected).await.map_err(std::io::Error::from)?;
+                Client::One(connected?)
             }
             Address::Cluster(nodes) => {
                 let mut builder = ClusterClientBuilder::new(nodes.iter().cloned())
                     .use_protocol(ProtocolVersion::RESP3)
-                    .connection_timeout(patience)
-                    .response_timeout(patience)
+                    .connection_timeout(timeout)
+                    .response_timeout(timeout)
                     // Whether to ask again is for us to say: not everything may be asked twice without a thought.
                     .retries(0)
                     .push_sender(push);
                 if let Some(certificates) = self.certificates() {
                     builder = builder.certs(certificates);
                 }
-                Link::Cluster(builder.build()?.get_async_connection().await?)
+                Client::Cluster(builder.build()?.get_async_connection().await?)
             }
         })
     }
 
-    fn client(&self, info: &ConnectionInfo) -> RedisResult<Client> {
+    fn open(&self, info: &ConnectionInfo) -> RedisResult<redis::Client> {
         match self.certificates() {
-            Some(certificates) => Client::build_with_tls(info.clone(), certificates),
-            None => Client::open(info.clone()),
+            Some(certificates) => redis::Client::build_with_tls(info.clone(), certificates),
+            None => redis::Client::open(info.clone()),
         }
     }
 
@@ -189,25 +198,25 @@ impl Connection {
     }
 
     fn certificates(&self) -> Option<TlsCertificates> {
-        let root_cert = Some(self.settings.authority.clone()?);
+        let root_cert = Some(self.settings.root_certificates.clone()?);
         Some(TlsCertificates { client_tls: None, root_cert })
     }
 
-    /// Hears what the server says unasked.
-    fn hear(&self, generation: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Clone + Send + Sync + 'static {
-        let (live, wakeups) = (self.live.clone(), self.wakeups.clone());
+    /// Handles what the server sends without being asked.
+    fn on_push(&self, generation: u64) -> impl Fn(PushInfo) -> Result<(), Infallible> + Clone + Send + Sync + 'static {
+        let (current, subscriptions) = (self.current.clone(), self.subscriptions.clone());
         let heals_itself = matches!(&*self.address, Address::Cluster(_));
         move |push: PushInfo| {
             match (push.kind, &push.data[..]) {
                 (PushKind::Message, [Value::BulkString(channel), Value::BulkString(message)]) => {
-                    wakeups.wake(channel, message);
+                    subscriptions.on_message(channel, message);
                 }
                 (PushKind::Disconnection, _) => {
                     if !heals_itself {
-                        lock(&live).end(generation);
+                        lock(&current).end(generation);
                     }
-                    // What was published meanwhile is lost: everybody has to look for themselves.
-                    wakeups.wake_all();
+                    // What is published meanwhile is lost.
+                    subscriptions.wake_all();
                 }
                 _ => {}
             }
@@ -215,23 +224,22 @@ impl Connection {
         }
     }
 
-    fn live(&self) -> MutexGuard<'_, Live> {
-        lock(&self.live)
+    fn current(&self) -> MutexGuard<'_, CurrentConnection> {
+        lock(&self.current)
     }
 }
 
-fn lock(live: &Mutex<Live>) -> MutexGuard<'_, Live> {
-    live.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(current: &Mutex<CurrentConnection>) -> MutexGuard<'_, CurrentConnection> {
+    current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Live {
-    fn get(&self) -> Option<(Link, u64)> {
-        self.link.clone().map(|link| (link, self.generation))
+impl CurrentConnection {
+    fn get(&self) -> Option<(Client, u64)> {
+        self.client.clone().map(|client| (client, self.generation))
     }
 
-    fn end(&mut self, generation: u64) {
-        if self.generation == generation {
-            self.link = None;
-        }
+    /// Answers whether this was the current one.
+    fn end(&mut self, generation: u64) -> bool {
+        self.generation == generation && self.client.take().is_some()
     }
 }

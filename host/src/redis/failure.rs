@@ -11,7 +11,7 @@ pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
         // The error quotes the answer, and with it perhaps a token.
         return CacheError::new(ErrorKind::Unavailable, format!("{address} answers what Redis would not"));
     }
-    let (kind, why) = classify(&error);
+    let (kind, why) = classify(&error, address.is_cluster());
     let translated = CacheError::new(kind, format!("{address} {}", redacted(&why, address.password())));
     let said = error.to_string();
     let tells = said.contains(QUOTES) || said != redacted(&said, address.password());
@@ -69,21 +69,36 @@ pub(super) fn is_passing(error: &RedisError) -> bool {
         || (error.is_io_error() && !error.is_timeout())
 }
 
-fn classify(error: &RedisError) -> (ErrorKind, String) {
+/// What servers say of commands, keys and channels that a user may not use, or that were renamed away.
+const REFUSALS: [&str; 7] = [
+    "NOPERM",
+    "user executing the script can't",
+    "No permissions to access a",
+    "Unknown Redis command called from script",
+    "Unknown command called from script",
+    "Invalid command passed to redis.acl_check_cmd",
+    "Invalid command passed to server.acl_check_cmd",
+];
+
+fn classify(error: &RedisError, cluster: bool) -> (ErrorKind, String) {
     use ErrorKind::{Denied, Invalid, Unavailable};
     let said = said(error);
     let says = |code: &str| error.code() == Some(code) || said.contains(code);
     match error.kind() {
-        _ if says("WRONGTYPE") => {
-            (Invalid, "holds something else than a lock under this name; use another name or prefix".into())
+        _ if says("LOCKTYPE") => {
+            (Invalid, "has something that is not a lock under this name; use another name or prefix".into())
         }
+        _ if says("WRONGTYPE") => (
+            Denied,
+            "has something that is not ours under a key of Locker's own; use another prefix, or delete the keys under it that are not locks".into(),
+        ),
         _ if says("NOAUTH") => (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into()),
         _ if says("WRONGPASS") => (Denied, "refuses the user name or password".into()),
         _ if says("OOM ") => (Unavailable, "is out of memory; give it more, or let what may go expire".into()),
         _ if said.to_ascii_lowercase().contains("unknown command 'evalsha'") => {
             (Denied, "runs no scripts, which everything that a lock does needs: permit EVALSHA and SCRIPT LOAD".into())
         }
-        _ if says("NOPERM") || said.contains("user executing the script can't run") => {
+        _ if REFUSALS.iter().any(|refusal| says(refusal)) => {
             (Denied, format!("does not permit this user what a lock needs: {said}"))
         }
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
@@ -100,6 +115,9 @@ fn classify(error: &RedisError) -> (ErrorKind, String) {
         }
         RedisKind::Server(ServerErrorKind::BusyLoading) => {
             (Unavailable, "is still loading its data; try again soon".into())
+        }
+        RedisKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::Moved | ServerErrorKind::Ask) if cluster => {
+            (Unavailable, "moves this lock's slot to another node; try again soon".into())
         }
         RedisKind::Server(ServerErrorKind::CrossSlot | ServerErrorKind::Moved | ServerErrorKind::Ask) => {
             (Denied, "is part of a cluster; address it as one: redis+cluster://HOST".into())

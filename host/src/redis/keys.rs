@@ -1,59 +1,77 @@
-//! Which Redis keys belong to a key of the cache.
+//! Which Redis keys and channels belong to a lock. `docs/protocol.md` specifies them.
 
-use std::sync::LazyLock;
+use std::sync::{Mutex, PoisonError};
 
-/// Separates what is ours from what is a lock's name: names hold no control characters, so nothing collides.
-const MARK: char = '\u{1f}';
+use super::slot::{SLOTS, hash_tag, slot, slot_of};
 
-/// The key of a lock: the prefix and its name.
-pub(super) fn lock(prefix: &str, name: &str) -> String {
-    format!("{prefix}{name}")
+/// Separates what belongs to Locker from names and values: neither contains control characters, so nothing collides.
+pub(super) const SEPARATOR: char = '\u{1f}';
+
+/// The keys of one lock. All of them are in one hash slot.
+pub(super) struct Keys {
+    pub(super) lock: String,
+    pub(super) fence: String,
+    pub(super) queue: String,
+    pub(super) grace: String,
+    pub(super) slot: u16,
+    prefix: String,
+    tag: u32,
 }
 
-/// The key of a lock's fence.
-pub(super) fn fence(prefix: &str, name: &str) -> String {
-    beside(prefix, name, "fence")
-}
+impl Keys {
+    pub(super) fn new(prefix: &str, name: &str) -> Self {
+        let lock = format!("{prefix}{name}");
+        let slot = slot_of(&lock);
+        let tag = tag_of(slot);
+        Self {
+            fence: of_slot(prefix, "fence", tag, ""),
+            queue: of_slot(prefix, "queue", tag, name),
+            grace: of_slot(prefix, "grace", tag, name),
+            slot,
+            prefix: prefix.to_owned(),
+            tag,
+            lock,
+        }
+    }
 
-/// The key of the line of those who wait for a lock. What their channels are called begins with it.
-pub(super) fn line(prefix: &str, name: &str) -> String {
-    beside(prefix, name, "line")
-}
+    /// The mark of a withdrawn value.
+    pub(super) fn withdrawn(&self, value: &str) -> String {
+        let name = &self.lock[self.prefix.len()..];
+        of_slot(&self.prefix, "withdrawn", self.tag, &format!("{name}{SEPARATOR}{value}"))
+    }
 
-/// A key that belongs to a lock: under the same prefix and in the same cluster slot as the lock's own.
-fn beside(prefix: &str, name: &str, what: &str) -> String {
-    let lock = lock(prefix, name);
-    if hash_tag(&lock).is_some() {
-        // The first tag counts, whatever follows.
-        format!("{lock}{MARK}{what}")
-    } else if !lock.contains(['{', '}']) {
-        format!("{prefix}{MARK}{what}{{{lock}}}")
-    } else {
-        // Such a key cannot be a tag, so some number that falls into the same slot has to be.
-        let tag = TAGS[usize::from(slot(lock.as_bytes()))];
-        format!("{prefix}{MARK}{what}{{{tag}}}{name}")
+    /// The key under which a client reports.
+    pub(super) fn client(&self, id: &str) -> String {
+        of_slot(&self.prefix, "client", self.tag, id)
+    }
+
+    /// The channel on which a client is notified.
+    pub(super) fn channel(&self, id: &str) -> String {
+        of_slot(&self.prefix, "wake", self.tag, id)
     }
 }
 
-const SLOTS: u16 = 16384;
+fn of_slot(prefix: &str, what: &str, tag: u32, rest: &str) -> String {
+    format!("{prefix}{SEPARATOR}{what}{{{tag}}}{rest}")
+}
 
-/// The smallest number that falls into each slot. Looking for one takes a while, and whoever picks the names of locks must not
-/// have that done each time.
-static TAGS: LazyLock<Vec<u32>> = LazyLock::new(|| {
-    let (mut tags, mut missing) = (vec![None; usize::from(SLOTS)], SLOTS);
-    for tag in 0.. {
-        if missing == 0 {
-            break;
-        }
-        let place = &mut tags[usize::from(slot(tag.to_string().as_bytes()))];
-        if place.is_none() {
-            (*place, missing) = (Some(tag), missing - 1);
-        }
+/// The smallest number that hashes into a slot. The search goes on where the last one ended, and is as long as it has to be: a
+/// process that uses one lock need not fill the whole table.
+fn tag_of(slot_wanted: u16) -> u32 {
+    static TAGS: Mutex<(Vec<u32>, u32)> = Mutex::new((Vec::new(), 0));
+    const UNKNOWN: u32 = u32::MAX;
+    let mut tags = TAGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (known, next) = &mut *tags;
+    known.resize(usize::from(SLOTS), UNKNOWN);
+    while known[usize::from(slot_wanted)] == UNKNOWN {
+        let tag = &mut known[usize::from(slot(next.to_string().as_bytes()))];
+        *tag = (*tag).min(*next);
+        *next += 1;
     }
-    tags.into_iter().flatten().collect()
-});
+    known[usize::from(slot_wanted)]
+}
 
-/// What the names of locks are found with: a glob pattern for all keys under a prefix.
+/// A glob pattern for all keys under a prefix.
 pub(super) fn pattern(prefix: &str) -> String {
     let mut pattern = String::new();
     for char in prefix.chars() {
@@ -65,36 +83,15 @@ pub(super) fn pattern(prefix: &str) -> String {
     pattern + "*"
 }
 
-/// The name of the lock that a key under a prefix is of, if it is one of a lock's own.
+/// The name of the lock whose key this is, if it is a lock's.
 pub(super) fn name(prefix: &str, key: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(key).ok()?.strip_prefix(prefix)?;
-    (!name.contains(MARK)).then(|| name.to_owned())
+    (!name.contains(SEPARATOR)).then(|| name.to_owned())
 }
 
 /// A prefix must not open a hash tag that it does not close: names would decide where it ends.
-pub(super) fn is_fit(prefix: &str) -> bool {
+pub(super) fn is_valid_prefix(prefix: &str) -> bool {
     !prefix.chars().any(char::is_control) && (!prefix.contains('{') || hash_tag(prefix).is_some())
-}
-
-/// What Redis Cluster hashes instead of the whole key: what stands in the first braces, unless they are empty.
-fn hash_tag(key: &str) -> Option<&str> {
-    let (_, rest) = key.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
-    (!tag.is_empty()).then_some(tag)
-}
-
-/// The cluster slot of a key.
-pub(super) fn slot_of(key: &str) -> u16 {
-    slot(hash_tag(key).unwrap_or(key).as_bytes())
-}
-
-/// The slot of a key without a tag: CRC16/XMODEM modulo the number of slots.
-fn slot(key: &[u8]) -> u16 {
-    let crc = key.iter().fold(0_u16, |crc, byte| {
-        (0..8)
-            .fold(crc ^ (u16::from(*byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
-    });
-    crc % SLOTS
 }
 
 #[cfg(test)]
@@ -105,41 +102,51 @@ mod tests {
 
     const NAMES: [&str; 12] = ["a", "a b", "{tag}", "a{tag}b", "{}", "{}{x}", "}", "{", "a}b", "a{b", "}{", "{{x}}"];
 
-    #[test]
-    fn slots_are_those_of_redis() {
-        // What CLUSTER KEYSLOT answers.
-        assert_eq!((slot_of("123456789"), slot_of("foo"), slot_of("{foo}bar")), (0x31c3, 12182, 12182));
+    fn all(prefix: &str, name: &str) -> Vec<String> {
+        let keys = Keys::new(prefix, name);
+        let others = [keys.withdrawn("value"), keys.client("c0ffee"), keys.channel("c0ffee")];
+        [keys.lock, keys.fence, keys.queue, keys.grace].into_iter().chain(others).collect()
     }
 
     #[test]
-    fn a_fence_and_a_line_lie_in_the_slot_of_their_lock_and_under_the_same_prefix() {
+    fn all_keys_of_a_lock_are_in_its_slot_and_under_its_prefix() {
         for prefix in ["lock:", "", "{app}:", "a}b"] {
             for name in NAMES {
-                for beside in [fence(prefix, name), line(prefix, name)] {
-                    assert_eq!(slot_of(&beside), slot_of(&lock(prefix, name)), "{prefix:?} {name:?} {beside:?}");
-                    assert!(beside.starts_with(prefix));
+                for key in all(prefix, name) {
+                    assert_eq!(slot_of(&key), Keys::new(prefix, name).slot, "{prefix:?} {name:?} {key:?}");
+                    assert!(key.starts_with(prefix));
                 }
             }
         }
     }
 
     #[test]
-    fn a_fence_stays_where_it_was() {
-        // What earlier versions have written.
-        assert_eq!(fence("lock:", "a}b"), "lock:\u{1f}fence{1977}a}b");
+    fn a_tag_is_the_smallest_number_of_its_slot_in_whatever_order_slots_are_asked_for() {
+        for wanted in [9000, 3, SLOTS - 1, 0, 3] {
+            let tag = tag_of(wanted);
+            assert_eq!(slot(tag.to_string().as_bytes()), wanted);
+            assert!((0..tag).all(|smaller| slot(smaller.to_string().as_bytes()) != wanted));
+        }
     }
 
     #[test]
-    fn no_two_keys_collide() {
-        let keys = NAMES.iter().flat_map(|name| [lock("lock:", name), fence("lock:", name), line("lock:", name)]);
-        assert_eq!(keys.collect::<HashSet<_>>().len(), 3 * NAMES.len());
+    fn the_keys_of_different_names_do_not_collide() {
+        let keys: Vec<_> = NAMES
+            .iter()
+            .flat_map(|name| {
+                let keys = Keys::new("lock:", name);
+                [keys.withdrawn("v"), keys.lock, keys.queue, keys.grace]
+            })
+            .collect();
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
     }
 
     #[test]
-    fn a_fence_is_no_name() {
+    fn only_a_locks_own_key_has_a_name() {
         for name in NAMES {
-            assert_eq!(super::name("lock:", lock("lock:", name).as_bytes()).as_deref(), Some(name));
-            assert_eq!(super::name("lock:", fence("lock:", name).as_bytes()), None);
+            let [lock, others @ ..] = &all("lock:", name)[..] else { panic!("there are keys") };
+            assert_eq!(super::name("lock:", lock.as_bytes()).as_deref(), Some(name));
+            assert!(others.iter().all(|key| super::name("lock:", key.as_bytes()).is_none()));
         }
         assert_eq!(super::name("lock:", b"other:a"), None);
         assert_eq!(super::name("lock:", b"lock:\xff"), None);
@@ -147,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_prefix_may_have_a_whole_tag_but_not_half_of_one() {
-        assert!(is_fit("lock:") && is_fit("") && is_fit("{app}:") && is_fit("a}"));
-        assert!(!is_fit("{") && !is_fit("{}") && !is_fit("a{b") && !is_fit("a\n"));
+        assert!(is_valid_prefix("lock:") && is_valid_prefix("") && is_valid_prefix("{app}:") && is_valid_prefix("a}"));
+        assert!(!is_valid_prefix("{") && !is_valid_prefix("{}") && !is_valid_prefix("a{b") && !is_valid_prefix("a\n"));
     }
 }

@@ -2,54 +2,58 @@
 //!
 //! # Layout
 //!
-//! - `address`: what a URL says; `connection`: one connection for all calls, through a `link` to a server or a cluster.
-//! - `ask`: what a server is asked, and when it is asked again; `failure`: what its errors mean.
-//! - `keys`: which Redis keys belong to a key of the cache.
-//! - `*.lua`: the atomic steps; each file says what it takes and returns. `script`: how one of them is run.
-//! - `line`: waiting in line for a key, until its last holder hands it over.
-//! - `wakeups`: who of this process listens to what the server publishes.
+//! - `address`: what a URL says; `connection`: one connection for all calls, through a `client` of a server or a cluster.
+//! - `retry`: what a server is asked, and when it is asked again; `failure`: what its errors mean; `clock`: what is known of its clock.
+//! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
+//! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.
+//! - `queue`: waiting for a lock; `pubsub`: which callers of this process are notified on which channel.
 
 mod address;
-mod ask;
+mod client;
+mod clock;
 mod connection;
 mod failure;
 mod keys;
-mod line;
-mod link;
+mod pubsub;
+mod queue;
+mod reply;
+mod retry;
 mod script;
-mod wakeups;
+mod slot;
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{FromRedisValue, Value, cmd};
+use redis::{RedisError, RedisResult, cmd};
 
 use crate::call::whole_millis;
-use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
+use crate::{
+    Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored,
+};
 use address::Address;
-use ask::{Answer, Step};
 use connection::{Connection, Settings};
-use script::{Script, script};
-use wakeups::Listener;
+use keys::Keys;
+use reply::{Reply, malformed};
+use retry::Request;
+use script::{Invocation, Script, script};
 
-static SET_IF_ABSENT: LazyLock<Script> = script!("fence.lua", "set.lua", "set_if_absent.lua");
-static EXTEND_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "place.lua", "extend_if_equal.lua");
-static DELETE_IF_EQUAL: LazyLock<Script> = script!("fence.lua", "place.lua", "delete_if_equal.lua");
-static RAISE: LazyLock<Script> = script!("raise.lua");
-static GET: LazyLock<Script> = script!("get.lua");
+static SET: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "set");
+static EXTEND: LazyLock<Script> = script!(true, "time", "value", "extend");
+static DELETE: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "release", "delete");
+static WITHDRAW: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "release", "withdraw");
+static GET: LazyLock<Script> = script!(false, "time", "value", "get");
+static RAISE: LazyLock<Script> = script!(true, "time", "value", "raise");
+static RESTORE: LazyLock<Script> = script!(true, "time", "value", "restore");
 
-/// How much longer than its key a fence is kept. After that the server's clock alone makes it rise.
-const FENCE_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A store in Redis 6 or later, shared by all who use the same server, database and prefix.
+/// A store in Redis 6.2 or later, shared by all clients of the same server, database and prefix.
 ///
-/// Clones share one connection. It is made when it is first needed, and made anew after it broke.
+/// Clones share one connection. It is made when it is first needed, and made again after it broke.
 ///
-/// A key is the prefix, `lock:` by default, and the lock's name. Its revision lies under a key of its own, in the same
-/// cluster slot, for a day longer than the key. So does the line of those who wait for it, while there are any: a release
-/// hands the key to the first of them.
+/// A lock is one key: the prefix, `lock:` by default, and the lock's name. Its value contains its fencing token. All locks of a hash slot
+/// share one fence counter, which stays. The queue of a lock exists only while callers wait: it is first come, first served across
+/// all clients. `docs/protocol.md` specifies all of it.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -104,7 +108,7 @@ impl Redis {
         let (address, replicas) = replicas
             .and_then(|replicas| Ok((Address::parse(url)?, replicas)))
             .map_err(|why| Error::new(ErrorKind::Invalid, format!("the cache's URL cannot be used: {why}")))?;
-        let settings = Settings { patience: Duration::from_secs(5), authority: None };
+        let settings = Settings { timeout: Duration::from_secs(5), root_certificates: None };
         Ok(Self {
             connection: Arc::new(Connection::new(Arc::new(address), settings)),
             prefix: Arc::from("lock:"),
@@ -116,15 +120,15 @@ impl Redis {
     /// Waits for a connection, and for an answer, this long instead of 5 seconds. Less than a server may need to write
     /// to its disk makes errors of what is merely slow.
     #[must_use]
-    pub fn timeout(mut self, patience: Duration) -> Self {
-        self.connection = Arc::new(self.connection.with(|settings| settings.patience = patience));
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.connection = Arc::new(self.connection.with(|settings| settings.timeout = timeout));
         self
     }
 
     /// Trusts the certificates in `pem` instead of those that the system trusts.
     #[must_use]
     pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.connection = Arc::new(self.connection.with(|settings| settings.authority = Some(pem.into())));
+        self.connection = Arc::new(self.connection.with(|settings| settings.root_certificates = Some(pem.into())));
         self
     }
 
@@ -133,7 +137,7 @@ impl Redis {
     /// # Errors
     /// [`ErrorKind::Invalid`] if it has control characters, or a `{` that does not open a whole cluster hash tag.
     pub fn prefix(mut self, prefix: &str) -> Result<Self, Error> {
-        if !keys::is_fit(prefix) {
+        if !keys::is_valid_prefix(prefix) {
             let message = "a prefix must have no control characters, and no '{' but in a whole hash tag like {app}";
             return Err(Error::new(ErrorKind::Invalid, message));
         }
@@ -159,74 +163,110 @@ impl Redis {
     }
 
     async fn ping(&self) -> Result<(), CacheError> {
-        self.connection.ask(&Step::Command(&cmd("PING"))).await.map(|Answer { value: (), .. }| ())
+        self.connection.execute(&Request::Command(&cmd("PING"))).await
     }
 
-    async fn run<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        args: &[&str],
-    ) -> Result<Answer<T>, CacheError> {
-        self.connection.ask(&Step::Script(&script.on(keys, args))).await
+    async fn run(&self, script: &Script, of: &Keys, keys: &[&str], args: &[&str]) -> Result<Reply, CacheError> {
+        self.connection.run(&Invocation { script, slot: of.slot, keys, args }).await
     }
 
-    /// Like `run`, for a script that may write, which is so if `wrote` says so of its answer. Then it tells too whether
-    /// enough replicas have confirmed the write.
-    async fn run_confirmed<T: FromRedisValue>(
+    /// Like `run`, and then waits for replicas if the outcome says that something was written. Answers whether enough have confirmed it.
+    async fn run_confirmed(
         &self,
         script: &Script,
+        of: &Keys,
         keys: &[&str],
         args: &[&str],
-        wrote: fn(&Value) -> bool,
-    ) -> Result<(T, Result<(), CacheError>), CacheError> {
+        wrote: fn(&str) -> bool,
+    ) -> Result<(Reply, Result<(), CacheError>), CacheError> {
         if self.replicas == 0 {
-            return Ok((self.run(script, keys, args).await?.value, Ok(())));
+            return Ok((self.run(script, of, keys, args).await?, Ok(())));
         }
-        let (address, asked) = (self.connection.address(), self.replicas);
-        let step = Step::Confirmed {
-            invocation: &script.on(keys, args),
-            wrote,
-            slot: keys::slot_of(keys[0]),
-            replicas: asked,
-        };
-        let (answer, confirmed): (T, u32) = self.connection.ask(&step).await?.value;
-        if confirmed >= asked {
-            return Ok((answer, Ok(())));
+        let asked = self.replicas;
+        let invocation = Invocation { script, slot: of.slot, keys, args };
+        let (reply, confirmed) = self.connection.run_confirmed(&invocation, Some((asked, wrote))).await?;
+        if confirmed >= i64::from(asked) {
+            return Ok((reply, Ok(())));
         }
+        let address = self.connection.address();
         let message = format!("{address}: {confirmed} replicas have confirmed, and {asked} were asked for");
-        Ok((answer, Err(CacheError::new(ErrorKind::Unavailable, message))))
+        Ok((reply, Err(CacheError::new(ErrorKind::Unavailable, message))))
     }
 
-    /// The keys of a lock: its own and its fence's.
-    fn keys(&self, name: &str) -> (String, String) {
-        (keys::lock(&self.prefix, name), keys::fence(&self.prefix, name))
+    fn keys(&self, name: &str) -> Keys {
+        Keys::new(&self.prefix, name)
     }
 
-    /// The key of a lock's line.
-    fn line(&self, name: &str) -> String {
-        keys::line(&self.prefix, name)
-    }
-
-    fn listen(&self, channel: &str, value: Option<&str>) -> Listener {
-        let connection = self.connection.clone();
-        let runtime = tokio::runtime::Handle::current();
-        self.connection.wakeups().listen(channel, value, move |channel| {
-            runtime.spawn(async move { connection.desert(&channel).await });
-        })
-    }
-
-    /// Sees to it that the server tells a listener. Where that is so already, it is not asked.
-    async fn subscribe(&self, channel: &str, listener: &Listener) -> Result<(), CacheError> {
-        let mut subscribed = listener.gate().lock().await;
-        let before = self.connection.generation();
-        if before.is_some() && *subscribed == before {
-            return Ok(());
+    /// Makes one attempt. What replicas have not confirmed is withdrawn.
+    async fn set(
+        &self,
+        keys: &Keys,
+        value: &str,
+        ttl: Duration,
+        entry: Option<(&str, bool)>,
+    ) -> Result<SetOutcome, CacheError> {
+        let outcome = self.set_confirmed(keys, value, ttl, entry).await;
+        if self.replicas > 0 && outcome.is_err() {
+            // If this fails too, the value expires.
+            _ = self.withdraw_entry(keys, value).await;
         }
-        let Answer { value: (), .. } = self.connection.ask(&Step::Subscribe(channel)).await?;
-        // If the connection was changed meanwhile, nobody knows through which one it was.
-        *subscribed = before.filter(|_| before == self.connection.generation());
+        outcome
+    }
+
+    /// Makes one attempt. With a queue entry it removes the entry, and with `true`, that of the client's last waiter.
+    async fn set_confirmed(
+        &self,
+        keys: &Keys,
+        value: &str,
+        ttl: Duration,
+        entry: Option<(&str, bool)>,
+    ) -> Result<SetOutcome, CacheError> {
+        let (withdrawn, client) = (keys.withdrawn(value), keys.client(self.connection.client_id()));
+        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &withdrawn, &client];
+        let names = if matches!(entry, Some((_, true))) { &names[..] } else { &names[..5] };
+        let ttl_ms = millis(ttl);
+        let args = [value, &ttl_ms, entry.map_or("", |(entry, _)| entry)];
+        let args = if entry.is_some() { &args[..] } else { &args[..2] };
+        let (mut reply, confirmed) = self.run_confirmed(&SET, keys, names, args, |outcome| outcome == "stored").await?;
+        confirmed?;
+        self.set_outcome(&mut reply, ttl)
+    }
+
+    fn set_outcome(&self, reply: &mut Reply, ttl: Duration) -> Result<SetOutcome, CacheError> {
+        match &reply.outcome[..] {
+            "stored" => {
+                let (revision, left) = self.parsed((|| RedisResult::Ok((reply.number()?, reply.left()?)))())?;
+                // Where the clock cannot show the end, a year is as good.
+                let deadline = reply.deadline(left.unwrap_or(ttl)).or_else(|| reply.deadline(YEAR));
+                Ok(SetOutcome::Stored(Stored { revision, deadline: deadline.unwrap_or(reply.reading.sent) }))
+            }
+            "occupied" => self.parsed(reply.entry()).map(SetOutcome::Occupied),
+            "withdrawn" => Err(CacheError::new(ErrorKind::Unavailable, "the request was withdrawn")),
+            _ => Err(self.translate(malformed())),
+        }
+    }
+
+    async fn withdraw_entry(&self, keys: &Keys, value: &str) -> Result<(), CacheError> {
+        let subscriptions = self.connection.subscriptions();
+        let (id, entry) = (self.connection.client_id(), subscriptions.abandoned_entry(&keys.queue, value));
+        let (withdrawn, client) = (keys.withdrawn(value), keys.client(id));
+        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &withdrawn, &client];
+        let idle = !subscriptions.has_waiters(&keys.channel(id));
+        let names = if idle { &names[..] } else { &names[..5] };
+        // Longer than any request can be on its way and take effect.
+        let keep = millis(self.connection.timeout() + Duration::from_secs(1));
+        let args = [value, entry.as_deref().unwrap_or_default(), &keep];
+        self.run(&WITHDRAW, keys, names, &args).await?;
+        subscriptions.forget_entry(&keys.queue, value);
         Ok(())
+    }
+
+    fn parsed<T>(&self, fields: RedisResult<T>) -> Result<T, CacheError> {
+        fields.map_err(|error| self.translate(error))
+    }
+
+    fn translate(&self, error: RedisError) -> CacheError {
+        failure::translate(self.connection.address(), error)
     }
 }
 
@@ -245,111 +285,107 @@ impl fmt::Debug for Redis {
 
 #[async_trait]
 impl Cache for Redis {
-    async fn set_if_absent(&self, name: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        let (key, fence) = self.keys(name);
-        let ttl = countable(ttl.unwrap_or(self.default_ttl))?;
-        let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let stored = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.get(2) == Some(&Value::Nil));
-        let ((revision, left, other), confirmed): ((u64, i64, Option<Vec<u8>>), _) =
-            self.run_confirmed(&SET_IF_ABSENT, &[&key, &fence], &args, stored).await?;
-        if let Err(unconfirmed) = confirmed {
-            // If this fails too, the value expires.
-            _ = self.delete_if_equal(name, value).await;
-            return Err(unconfirmed);
-        }
-        Ok(match other {
-            Some(other) => Set::Occupied(entry(&other, revision, left)),
-            // If it was asked again, this counts from the time that was left then, and is all the safer.
-            None => Set::Stored(Stored { revision, ttl: remaining(left).unwrap_or(ttl) }),
-        })
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        self.set(&self.keys(key), value, countable(ttl.unwrap_or(self.default_ttl))?, None).await
     }
 
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
-        let (line, (key, fence)) = (self.line(key), self.keys(key));
-        let ttl = countable(ttl)?;
-        let args = [value, &millis(ttl), &millis(ttl.saturating_add(FENCE_KEPT))];
-        let wrote = |answer: &Value| answer.as_sequence().is_some_and(|answer| answer.first() == Some(&Value::Int(1)));
-        let ((extended, revision), confirmed): ((i8, u64), _) =
-            self.run_confirmed(&EXTEND_IF_EQUAL, &[&key, &fence, &line], &args, wrote).await?;
-        // The lock is still held, but it is not sure for how long.
-        confirmed?;
-        Ok(match extended {
-            1 => Extend::Extended(Stored { revision, ttl }),
-            0 => Extend::Absent,
-            _ => Extend::Different,
-        })
-    }
-
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
-        let (line, (key, fence)) = (self.line(key), self.keys(key));
-        let Answer { value: deleted, lost } =
-            self.run::<i8>(&DELETE_IF_EQUAL, &[&key, &fence, &line], &[value]).await?;
-        Ok(match deleted {
-            1 => Delete::Deleted,
-            // Whose answer was lost may have deleted the key, and another may have set it since.
-            -1 if !lost => Delete::Different,
-            _ => Delete::Absent,
-        })
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
-        let (key, fence) = self.keys(key);
-        let (present, revision, left): (Option<Vec<u8>>, u64, i64) = self.run(&GET, &[&key, &fence], &[]).await?.value;
-        Ok(present.map(|present| entry(&present, revision, left)))
-    }
-
-    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
-        let started = Instant::now();
-        let key = keys::lock(&self.prefix, key);
-        let listener = self.listen(&key, None);
-        self.subscribe(&key, &listener).await?;
-        // Only now can no deletion be missed any more, so only now is it worth a look.
-        let left: i64 = self.connection.ask(&Step::Command(cmd("PTTL").arg(&key))).await?.value;
-        const ABSENT: i64 = -2;
-        if left != ABSENT {
-            let patience = timeout.saturating_sub(started.elapsed());
-            let nap = remaining(left).map_or(patience, |left| patience.min(left));
-            _ = tokio::time::timeout(nap, listener.woken()).await;
-        }
-        Ok(())
-    }
-
-    async fn wait_to_set(
+    async fn set_if_absent(
         &self,
         key: &str,
         value: &str,
         ttl: Option<Duration>,
-        timeout: Duration,
-    ) -> Result<Option<Stored>, CacheError> {
-        self.wait_in_line(key, value, countable(ttl.unwrap_or(self.default_ttl))?, timeout).await
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        if wait.is_zero() {
+            return self.try_set(key, value, ttl).await;
+        }
+        // Boxed to keep the common future small.
+        Box::pin(self.wait_in_queue(key, value, countable(ttl.unwrap_or(self.default_ttl))?, wait)).await
     }
 
-    async fn leave(&self, key: &str, value: &str) -> Result<(), CacheError> {
-        self.leave_line(&self.line(key), value).await
+    fn is_fifo(&self) -> bool {
+        true
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
+        let (keys, ttl) = (self.keys(key), countable(ttl)?);
+        let wrote = |outcome: &str| outcome == "extended";
+        let (mut reply, confirmed) =
+            self.run_confirmed(&EXTEND, &keys, &[&keys.lock], &[value, &millis(ttl)], wrote).await?;
+        // The lock is still held, but it is not sure for how long.
+        confirmed?;
+        match &reply.outcome[..] {
+            "extended" => {
+                let revision = self.parsed(reply.number())?;
+                let deadline = reply.deadline(ttl).or_else(|| reply.deadline(YEAR)).unwrap_or(reply.reading.sent);
+                Ok(ExtendOutcome::Extended(Stored { revision, deadline }))
+            }
+            "absent" => Ok(ExtendOutcome::Absent),
+            "different" => Ok(ExtendOutcome::Different),
+            _ => Err(self.translate(malformed())),
+        }
+    }
+
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        let keys = self.keys(key);
+        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace];
+        let reply = self.run(&DELETE, &keys, &names, &[value]).await?;
+        match &reply.outcome[..] {
+            "deleted" => Ok(DeleteOutcome::Deleted),
+            // A request whose reply was lost may have deleted the value, and another caller may have the key since.
+            "different" if !reply.retried => Ok(DeleteOutcome::Different),
+            "absent" | "different" => Ok(DeleteOutcome::Absent),
+            _ => Err(self.translate(malformed())),
+        }
+    }
+
+    async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        self.withdraw_entry(&self.keys(key), value).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let keys = self.keys(key);
+        let mut reply = self.run(&GET, &keys, &[&keys.lock], &[]).await?;
+        match &reply.outcome[..] {
+            "found" => self.parsed(reply.entry()).map(Some),
+            "absent" => Ok(None),
+            _ => Err(self.translate(malformed())),
+        }
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
-        let keys: Vec<Vec<u8>> = self.connection.ask(&Step::Keys(&keys::pattern(&self.prefix))).await?.value;
+        let keys: Vec<Vec<u8>> = self.connection.execute(&Request::Keys(&keys::pattern(&self.prefix))).await?;
         Ok(keys.iter().filter_map(|key| keys::name(&self.prefix, key)).collect())
     }
+}
 
-    async fn raise(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
-        let (key, fence) = self.keys(key);
-        let args = [value, &revision.to_string(), &millis(FENCE_KEPT)];
-        let raised: u8 = self.run(&RAISE, &[&key, &fence], &args).await?.value;
-        Ok(raised == 1)
+#[async_trait]
+impl QuorumMember for Redis {
+    async fn watch(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
+        self.watch_key(key, timeout).await
+    }
+
+    async fn raise_revision(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
+        let keys = self.keys(key);
+        let args = [value, &revision.to_string()];
+        let reply = self.run(&RAISE, &keys, &[&keys.lock, &keys.fence], &args).await?;
+        match &reply.outcome[..] {
+            "raised" => Ok(true),
+            "different" => Ok(false),
+            _ => Err(self.translate(malformed())),
+        }
+    }
+
+    async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
+        let (keys, ttl) = (self.keys(key), countable(ttl)?);
+        let names = [&keys.lock[..], &keys.fence, &keys.withdrawn(value)];
+        let args = [value, &millis(ttl), &revision.to_string()];
+        let mut reply = self.run(&RESTORE, &keys, &names, &args).await?;
+        self.set_outcome(&mut reply, ttl)
     }
 }
 
-/// What lies under a key. Bytes that are no text are a stranger's, and nobody compares them here.
-fn entry(present: &[u8], revision: u64, left: i64) -> Entry {
-    Entry { value: String::from_utf8_lossy(present).into_owned(), revision, ttl: remaining(left) }
-}
-
-/// A remaining time as Redis tells it: negative if the key never expires.
-fn remaining(left: i64) -> Option<Duration> {
-    u64::try_from(left).ok().map(Duration::from_millis)
-}
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A time to live that the server can count. One that it cannot would fail in the middle of a script.
 fn countable(ttl: Duration) -> Result<Duration, CacheError> {

@@ -1,4 +1,4 @@
-//! A connection to one server or to a cluster: what commands are sent through.
+//! A connection to one server or to a cluster, through which commands are sent.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
@@ -9,13 +9,13 @@ use redis::{Cmd, FromRedisValue, Pipeline, RedisFuture, RedisResult, Value, cmd}
 const CONFIRMATION_MS: u64 = 1000;
 
 #[derive(Clone)]
-pub(super) enum Link {
+pub(super) enum Client {
     One(MultiplexedConnection),
-    /// Looks after its own connections to the nodes, and subscribes anew by itself.
+    /// Manages its own connections to the nodes, and resubscribes by itself.
     Cluster(ClusterConnection),
 }
 
-impl Link {
+impl Client {
     pub(super) async fn subscribe(&mut self, channel: &str) -> RedisResult<()> {
         match self {
             Self::One(connection) => connection.subscribe(channel).await,
@@ -28,7 +28,7 @@ impl Link {
     pub(super) async fn confirmations(&mut self, replicas: u32, slot: u16) -> RedisResult<i64> {
         let mut wait = cmd("WAIT");
         wait.arg(replicas).arg(CONFIRMATION_MS);
-        self.ask_primary(slot, &wait).await
+        self.query_primary(slot, &wait).await
     }
 
     /// All keys that match a pattern and hold text, some of them twice perhaps. Servers go on serving others meanwhile.
@@ -40,7 +40,7 @@ impl Link {
                 let mut scan = cmd("SCAN");
                 scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000).arg("TYPE").arg("string");
                 let found: Vec<Value>;
-                (cursor, found) = self.ask_primary(slot, &scan).await?;
+                (cursor, found) = self.query_primary(slot, &scan).await?;
                 keys.extend(found);
                 if cursor == 0 {
                     break;
@@ -67,7 +67,7 @@ impl Link {
         Ok(slots)
     }
 
-    async fn ask_primary<T: FromRedisValue>(&mut self, slot: u16, command: &Cmd) -> RedisResult<T> {
+    async fn query_primary<T: FromRedisValue>(&mut self, slot: u16, command: &Cmd) -> RedisResult<T> {
         match self {
             Self::One(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => {
@@ -86,7 +86,7 @@ impl Link {
     }
 }
 
-impl ConnectionLike for Link {
+impl ConnectionLike for Client {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::One(connection) => connection.req_packed_command(cmd),

@@ -1,0 +1,44 @@
+-- Makes one attempt. With a queue entry, it is the last step of a wait, and removes the entry.
+-- KEYS: lock, fence counter, queue, grace, withdrawn mark, and the client's key if no other waiter of it is left.
+-- ARGV: use-by, value, time to live in ms, queue entry or nothing.
+-- Returns the time, and `stored`, fence, ms left; or `occupied`, value, fence, ms left or -1; or `withdrawn`; or `late`.
+local lock, counter, queue, grace, withdrawn, client = unpack(KEYS)
+local value, ttl, entry = ARGV[2], ARGV[3], ARGV[4]
+local now = clock()
+if now > tonumber(ARGV[1]) then
+  return {now, 'late'}
+end
+if redis.call('EXISTS', lock, queue, withdrawn) == 0 then
+  return grant(lock, counter, now, value, ttl)
+end
+
+local present = read(lock)
+if not present and redis.call('EXISTS', withdrawn) == 1 then
+  return {now, 'withdrawn'}
+end
+local answer
+if present and holds(present, value) then
+  -- Written again, so that waiting for replicas waits for it.
+  redis.call('SET', lock, present, 'KEEPTTL')
+  local _, fence = parse(present)
+  answer = {now, 'stored', tonumber(fence), redis.call('PTTL', lock)}
+elseif present then
+  local other, fence = parse(present)
+  answer = {now, 'occupied', other, tonumber(fence), redis.call('PTTL', lock)}
+else
+  local next = serve(lock, counter, queue, grace, now)
+  if not next then
+    answer = grant(lock, counter, now, value, ttl)
+  elseif next[1] == value and next[2] > 0 then
+    answer = {now, 'stored', next[2], next[3]}
+  else
+    answer = {now, 'occupied', next[1], next[2], next[3]}
+  end
+end
+if entry then
+  redis.call('ZREM', queue, entry)
+  if client then
+    redis.call('DEL', client)
+  end
+end
+return answer

@@ -1,0 +1,306 @@
+//! Which callers of this process are notified on which channel.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::keys::SEPARATOR;
+
+#[derive(Default)]
+pub(super) struct Subscriptions(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    channels: HashMap<String, Channel>,
+    /// Queue entries whose callers went away: withdrawing a value takes its entry. By queue and value.
+    abandoned: HashMap<(String, String), String>,
+    /// Counts the subscribers, so that each has a number, and earlier ones lower numbers.
+    last_number: u64,
+}
+
+#[derive(Default)]
+struct Channel {
+    /// The subscribers by the names of the locks that they wait for.
+    queues: HashMap<String, BTreeMap<u64, Waiter>>,
+    /// Whether a task is about to unsubscribe if the channel is idle.
+    unsubscribe_pending: bool,
+    lock: SubscriptionLock,
+}
+
+struct Waiter {
+    value: String,
+    hand_off: Option<HandOff>,
+    notify: Arc<Notify>,
+}
+
+/// The server stored the value of a waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HandOff {
+    pub(super) fence: u64,
+    /// When that was, by the server's clock in microseconds.
+    pub(super) at: u64,
+}
+
+/// Held while a channel is subscribed to or unsubscribed from, so that the server sees both in the order in which subscribers come
+/// and go. It contains the generation of the connection that is subscribed, if that is known.
+pub(super) type SubscriptionLock = Arc<tokio::sync::Mutex<Option<u64>>>;
+
+/// What a caller waits for.
+pub(super) struct Place<'a> {
+    pub(super) channel: &'a str,
+    pub(super) queue: &'a str,
+    pub(super) name: &'a str,
+    pub(super) value: &'a str,
+    /// The entry in the server's queue.
+    pub(super) entry: &'a str,
+}
+
+/// A caller that is notified. Dropping it before the entry left the queue keeps the entry for a withdrawal.
+pub(super) struct Subscriber<'a> {
+    place: Place<'a>,
+    number: u64,
+    notify: Arc<Notify>,
+    lock: SubscriptionLock,
+    subscriptions: Arc<Subscriptions>,
+    queued: bool,
+    on_last: Option<Box<dyn FnOnce(String) + Send + Sync>>,
+}
+
+impl Subscriptions {
+    /// Starts to notify a caller. `on_last` runs when the channel has become idle.
+    pub(super) fn subscribe<'a>(
+        self: &Arc<Self>,
+        place: Place<'a>,
+        on_last: impl FnOnce(String) + Send + Sync + 'static,
+    ) -> Subscriber<'a> {
+        let mut table = self.table();
+        table.last_number += 1;
+        let (number, notify) = (table.last_number, Arc::<Notify>::default());
+        let channel = table.channels.entry(place.channel.to_owned()).or_default();
+        let waiter = Waiter { value: place.value.to_owned(), hand_off: None, notify: notify.clone() };
+        channel.queues.entry(place.name.to_owned()).or_default().insert(number, waiter);
+        let lock = channel.lock.clone();
+        drop(table);
+        Subscriber {
+            place,
+            number,
+            notify,
+            lock,
+            subscriptions: self.clone(),
+            queued: false,
+            on_last: Some(Box::new(on_last)),
+        }
+    }
+
+    /// Whether a channel is, or is about to be, subscribed to.
+    pub(super) fn is_subscribed(&self, channel: &str) -> bool {
+        self.table().channels.contains_key(channel)
+    }
+
+    /// Whether a caller waits on a channel.
+    pub(super) fn has_waiters(&self, channel: &str) -> bool {
+        self.table().channels.get(channel).is_some_and(|channel| !channel.queues.is_empty())
+    }
+
+    /// The entry of a value whose caller went away, until [`Subscriptions::forget_entry`].
+    pub(super) fn abandoned_entry(&self, queue: &str, value: &str) -> Option<String> {
+        self.table().abandoned.get(&(queue.to_owned(), value.to_owned())).cloned()
+    }
+
+    pub(super) fn forget_entry(&self, queue: &str, value: &str) {
+        self.table().abandoned.remove(&(queue.to_owned(), value.to_owned()));
+    }
+
+    /// The lock of a channel without subscribers. If it has some, the last of them checks again.
+    pub(super) fn idle_channel(&self, channel: &str) -> Option<SubscriptionLock> {
+        let mut table = self.table();
+        let channel = table.channels.get_mut(channel)?;
+        channel.unsubscribe_pending = channel.queues.is_empty();
+        channel.unsubscribe_pending.then(|| channel.lock.clone())
+    }
+
+    /// Forgets a channel if it has no subscribers.
+    pub(super) fn forget(&self, channel: &str) {
+        let mut table = self.table();
+        if table.channels.get(channel).is_some_and(|channel| channel.queues.is_empty()) {
+            table.channels.remove(channel);
+        }
+    }
+
+    /// Passes on a message: `NAME␟VALUE␟FENCE␟TIME` to the waiter whose value was stored, `NAME␟VALUE` to one that watches, and
+    /// `NAME` to the reporter of the queue.
+    pub(super) fn on_message(&self, channel: &[u8], message: &[u8]) {
+        let (Ok(channel), Ok(message)) = (std::str::from_utf8(channel), std::str::from_utf8(message)) else { return };
+        let mut fields = message.split(SEPARATOR);
+        let (name, value, hand_off) = (fields.next().unwrap_or_default(), fields.next(), HandOff::parse(fields));
+        let mut table = self.table();
+        let Some(queue) = table.channels.get_mut(channel).and_then(|channel| channel.queues.get_mut(name)) else {
+            return;
+        };
+        let Some(value) = value else { return wake_reporter(queue) };
+        for waiter in queue.values_mut().filter(|waiter| waiter.value == value) {
+            waiter.hand_off = hand_off;
+            waiter.notify.notify_one();
+        }
+    }
+
+    /// Lets all waiters of a queue confirm their entries.
+    pub(super) fn wake_queue(&self, channel: &str, name: &str) {
+        if let Some(queue) = self.table().channels.get(channel).and_then(|channel| channel.queues.get(name)) {
+            queue.values().for_each(|waiter| waiter.notify.notify_one());
+        }
+    }
+
+    /// Lets all waiters confirm their entries: messages may have been lost.
+    pub(super) fn wake_all(&self) {
+        let table = self.table();
+        let queues = table.channels.values().flat_map(|channel| channel.queues.values());
+        queues.flat_map(BTreeMap::values).for_each(|waiter| waiter.notify.notify_one());
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The reporter of a queue is the waiter that came first.
+fn wake_reporter(queue: &BTreeMap<u64, Waiter>) {
+    if let Some(waiter) = queue.values().next() {
+        waiter.notify.notify_one();
+    }
+}
+
+impl HandOff {
+    /// What follows the value in a message, unless the message only notifies.
+    fn parse<'a>(mut fields: impl Iterator<Item = &'a str>) -> Option<Self> {
+        Some(Self { fence: fields.next()?.parse().ok()?, at: fields.next()?.parse().ok()? })
+    }
+}
+
+impl Subscriber<'_> {
+    pub(super) fn lock(&self) -> &SubscriptionLock {
+        &self.lock
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.place.name
+    }
+
+    /// Whether this waiter reports for all of its queue in this process.
+    pub(super) fn is_reporter(&self) -> bool {
+        let table = self.subscriptions.table();
+        let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
+        queue.and_then(|queue| queue.keys().next()) == Some(&self.number)
+    }
+
+    /// Whether no other waiter of this process uses the channel.
+    pub(super) fn is_last(&self) -> bool {
+        let table = self.subscriptions.table();
+        table
+            .channels
+            .get(self.place.channel)
+            .is_none_or(|channel| channel.queues.values().map(BTreeMap::len).sum::<usize>() == 1)
+    }
+
+    /// Resolves at the next notification after the last one, or at once if there was one since.
+    pub(super) async fn woken(&self) {
+        self.notify.notified().await;
+    }
+
+    /// The hand-off that the last message told of.
+    pub(super) fn take_hand_off(&self) -> Option<HandOff> {
+        let mut table = self.subscriptions.table();
+        let queue = table.channels.get_mut(self.place.channel)?.queues.get_mut(self.place.name)?;
+        queue.get_mut(&self.number)?.hand_off.take()
+    }
+
+    /// The server may have an entry for this waiter from here on, or surely has none.
+    pub(super) fn set_queued(&mut self, queued: bool) {
+        self.queued = queued;
+    }
+}
+
+impl Drop for Subscriber<'_> {
+    fn drop(&mut self) {
+        let Place { channel: name_of_channel, queue: key, name, value, entry } = self.place;
+        let mut table = self.subscriptions.table();
+        if self.queued {
+            table.abandoned.insert((key.to_owned(), value.to_owned()), entry.to_owned());
+        }
+        let Some(channel) = table.channels.get_mut(name_of_channel) else { return };
+        if let Some(queue) = channel.queues.get_mut(name) {
+            queue.remove(&self.number);
+            // It may report from here on.
+            wake_reporter(queue);
+            if queue.is_empty() {
+                channel.queues.remove(name);
+            }
+        }
+        let last = channel.queues.is_empty() && !channel.unsubscribe_pending;
+        channel.unsubscribe_pending |= last;
+        drop(table);
+        if let (true, Some(on_last)) = (last, self.on_last.take()) {
+            on_last(name_of_channel.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn place<'a>(name: &'a str, value: &'a str) -> Place<'a> {
+        Place { channel: "wake", queue: "queue", name, value, entry: "entry" }
+    }
+
+    #[tokio::test]
+    async fn only_the_waiter_whose_value_was_stored_is_told() {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let [first, second] = ["a:1", "a b:2"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
+        subscriptions.on_message(b"wake", "job\u{1f}a b:2\u{1f}7\u{1f}8".as_bytes());
+        second.woken().await;
+        assert_eq!((first.take_hand_off(), second.take_hand_off()), (None, Some(HandOff { fence: 7, at: 8 })));
+    }
+
+    #[tokio::test]
+    async fn a_message_without_a_value_wakes_the_reporter_which_is_the_first_that_is_left() {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let [first, second] = ["1", "2"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
+        subscriptions.on_message(b"wake", b"job");
+        first.woken().await;
+        assert!(first.is_reporter() && !second.is_reporter());
+        drop(first);
+        second.woken().await;
+        assert!(second.is_reporter() && second.is_last());
+    }
+
+    #[test]
+    fn only_the_last_subscriber_to_leave_makes_the_channel_idle() {
+        let (subscriptions, idle) = (Arc::<Subscriptions>::default(), Arc::<AtomicUsize>::default());
+        let subscribe = |name| {
+            let idle = idle.clone();
+            subscriptions.subscribe(place(name, "value"), move |_| _ = idle.fetch_add(1, Ordering::Relaxed))
+        };
+        let (first, second) = (subscribe("a"), subscribe("b"));
+        drop(first);
+        assert_eq!((idle.load(Ordering::Relaxed), subscriptions.idle_channel("wake").is_some()), (0, false));
+        drop(second);
+        assert_eq!((idle.load(Ordering::Relaxed), subscriptions.idle_channel("wake").is_some()), (1, true));
+        subscriptions.forget("wake");
+        assert!(subscriptions.table().channels.is_empty());
+    }
+
+    #[test]
+    fn the_entry_of_a_caller_that_went_away_is_known_until_it_is_withdrawn() {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let mut waiter = subscriptions.subscribe(place("job", "value"), |_| {});
+        waiter.set_queued(true);
+        drop(waiter);
+        assert_eq!(subscriptions.abandoned_entry("queue", "value").as_deref(), Some("entry"));
+        subscriptions.forget_entry("queue", "value");
+        assert!(subscriptions.table().abandoned.is_empty());
+    }
+}
