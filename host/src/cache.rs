@@ -195,13 +195,7 @@ pub trait QuorumMember: Cache {
     ///
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the value have been stored.
-    async fn restore(
-        &self,
-        key: &str,
-        value: &str,
-        ttl: Duration,
-        revision: u64,
-    ) -> Result<SetOutcome, CacheError>;
+    async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError>;
 }
 
 /// Makes attempts at growing intervals until one succeeds, and a last one when `wait` is over.

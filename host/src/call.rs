@@ -1,113 +1,75 @@
 //! One call into the component, and what the component may reach from there: the cache and random bytes.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
-use crate::give_back::give_back;
-use crate::queue::{Queues, Turn};
-use crate::scope::{Scoped, Waiting};
-use crate::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Set, Stored};
+use crate::orphan_cleanup::OrphanCleanup;
+use crate::scoped::Scoped;
+use crate::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
 
 /// What all calls of a locker share.
 pub(crate) struct Shared {
     pub(crate) cache: Arc<dyn Cache>,
-    pub(crate) queues: Queues,
     pub(crate) max_ttl: Duration,
     /// Set when the locker is closed.
     pub(crate) closed: CancellationToken,
-    /// What this is allowed, if not everything.
-    pub(crate) scoped: Option<Arc<Scoped>>,
-    /// What the host's names for its locks begin with.
-    namespace: String,
-    /// What goes on in the background: renewing what is held, giving back what is not.
+    /// The tasks in the background, which renew locks and remove orphans.
     pub(crate) tasks: TaskTracker,
+    orphan_cleanup: OrphanCleanup,
 }
 
 impl Shared {
     pub(crate) fn new(cache: Arc<dyn Cache>, max_ttl: Duration) -> Self {
-        Self {
-            cache,
-            queues: Queues::default(),
-            max_ttl,
-            closed: CancellationToken::new(),
-            scoped: None,
-            namespace: String::new(),
-            tasks: TaskTracker::new(),
-        }
+        Self::with_closed(cache, max_ttl, CancellationToken::new())
     }
 
-    /// The same, within a scope. Who waits for a lock waits in the same line as everybody else.
+    /// The same over a plugin's part of the cache.
     pub(crate) fn scoped(&self, scoped: Arc<Scoped>) -> Self {
-        Self {
-            namespace: self.namespace.clone() + &scoped.scope().qualified(""),
-            cache: scoped.clone(),
-            queues: self.queues.clone(),
-            max_ttl: self.max_ttl,
-            closed: self.closed.child_token(),
-            scoped: Some(scoped),
-            tasks: TaskTracker::new(),
-        }
+        Self::with_closed(scoped, self.max_ttl, self.closed.child_token())
     }
 
-    /// What those who wait for a lock line up under, in this scope or another.
-    pub(crate) fn line<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        if self.namespace.is_empty() { Cow::Borrowed(name) } else { (self.namespace.clone() + name).into() }
+    fn with_closed(cache: Arc<dyn Cache>, max_ttl: Duration, closed: CancellationToken) -> Self {
+        let tasks = TaskTracker::new();
+        let orphan_cleanup = OrphanCleanup::new(cache.clone(), tasks.clone());
+        Self { cache, max_ttl, closed, tasks, orphan_cleanup }
     }
 
-    /// Deletes a value in the background, in vain from `gone` on.
-    /// If it may be in line still, it leaves that first.
-    pub(crate) fn give_back(&self, key: String, value: String, in_line: bool, gone: Instant, runtime: &Handle) {
-        self.tasks.spawn_on(give_back(self.cache.clone(), key, value, in_line, gone), runtime);
-    }
-
-    /// Counts a call that waits, where they are counted.
-    pub(crate) fn waiting(&self) -> Result<Option<Waiting>, CacheError> {
-        self.scoped.as_ref().map(|scoped| scoped.wait()).transpose()
+    /// Withdraws, in the background, a value that was to be stored for `ttl`.
+    pub(crate) fn withdraw(&self, key: String, value: String, ttl: Duration, runtime: &Handle) {
+        let now = Instant::now();
+        // A time to live that the clock cannot represent is as good as a year.
+        let gone = now
+            .checked_add(ttl.saturating_add(LATEST_REQUEST))
+            .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
+        self.orphan_cleanup.add(key, value, gone, runtime);
     }
 }
 
-/// The state of one call. Dropping it gives back what the call took and nobody came to own.
+/// How long after its caller went away a request may still store its value.
+const LATEST_REQUEST: Duration = Duration::from_secs(10);
+
+/// The time to live for which a value is withdrawn that was to be stored for the default of the cache.
+const ASSUMED_TTL: Duration = Duration::from_secs(60);
+
+/// The state of one call. Dropping it withdraws what the call stored or queued and no caller owns.
 pub(crate) struct Call {
     shared: Arc<Shared>,
-    /// What our own component was asked for. None in a plugin that was linked to the cache itself.
+    /// The function of our own component. None in a plugin that imports the cache itself.
     operation: Option<&'static str>,
-    turn: Option<Turn>,
-    wanted: Option<Wanted>,
+    unowned: Option<Orphan>,
     deadline: Option<Instant>,
     failure: Option<CacheError>,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
-    /// Whoever closes the locker waits for this call, and then for what it gives back.
+    /// Closing the locker waits for this call, and then for its orphan.
     under_way: Option<TaskTrackerToken>,
-}
-
-/// A value that the component has asked the cache to store.
-struct Wanted {
-    key: String,
-    value: String,
-    ttl: Option<Duration>,
-    state: State,
-}
-
-/// What has become of it.
-enum State {
-    /// It was refused.
-    Refused,
-    /// It may be in line, or may lie in the cache.
-    InLine,
-    /// It was stored on behalf of one who waited and was `asked` to wait then, and the component does not know yet.
-    Handed { asked: Instant, stored: Stored },
-    /// It may lie in the cache, although nobody has learnt that it does.
-    Unowned,
 }
 
 impl Call {
@@ -115,8 +77,7 @@ impl Call {
         Self {
             shared,
             operation: None,
-            turn: None,
-            wanted: None,
+            unowned: None,
             deadline: None,
             failure: None,
             spare_random: None,
@@ -129,9 +90,8 @@ impl Call {
         Self::new(self.shared.clone())
     }
 
-    pub(crate) fn begin(&mut self, operation: &'static str, turn: Option<Turn>) {
+    pub(crate) fn begin(&mut self, operation: &'static str) {
         self.operation = Some(operation);
-        self.turn = turn;
         self.under_way = Some(self.shared.tasks.token());
     }
 
@@ -139,19 +99,19 @@ impl Call {
         self.operation.unwrap_or("none")
     }
 
-    /// Ends the call; `granted` says that the caller has learnt of what was stored and owns it from here on.
+    /// Ends the call; `granted` says that its caller learns of the value that was stored, and owns it from here on.
     pub(crate) fn end(&mut self, granted: bool) {
-        self.turn = None;
         self.deadline = None;
         self.spare_random = None;
-        let wanted = self.wanted.take();
-        if !granted {
-            self.give_back(wanted);
+        if let Some(unowned) = self.unowned.take()
+            && granted
+        {
+            unowned.disarm();
         }
         self.under_way = None;
     }
 
-    /// Until when the cache keeps what it was last asked to store or extend, at least.
+    /// Until when the cache keeps the value that it last stored or extended, at least.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -159,16 +119,6 @@ impl Call {
     /// The cache's error that the component last saw.
     pub(crate) fn take_failure(&mut self) -> Option<CacheError> {
         self.failure.take()
-    }
-
-    fn give_back(&self, wanted: Option<Wanted>) {
-        if let (Some(wanted), Ok(runtime)) = (wanted, Handle::try_current()) {
-            let Wanted { key, value, ttl, state } = wanted;
-            if !matches!(state, State::Refused) {
-                let (in_line, gone) = (matches!(state, State::InLine), expiry(Instant::now(), ttl));
-                self.shared.give_back(key, value, in_line, gone, &runtime);
-            }
-        }
     }
 
     fn check_ttl(&self, ttl: Duration) -> Result<(), CacheError> {
@@ -180,58 +130,29 @@ impl Call {
         Err(CacheError::new(ErrorKind::Denied, message))
     }
 
-    /// The cache's answer, and when it was asked for it.
-    async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<(Instant, Set), CacheError> {
+    async fn set(
+        &mut self,
+        key: String,
+        value: String,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
-        let (cache, asked) = (self.shared.cache.clone(), Instant::now());
-        if self.operation.is_none() {
-            // What a plugin stores is its own affair, and its scope knows of it.
-            return Ok((asked, cache.set_if_absent(&key, &value, ttl).await?));
-        }
-        let handed = self.wanted.take_if(|wanted| wanted.key == key && wanted.value == value);
-        let wanted = self.wanted.insert(Wanted { key, value, ttl, state: State::Unowned });
-        if let Some(Wanted { state: State::Handed { asked, stored }, .. }) = handed {
-            self.turn = None;
-            return Ok((asked, Set::Stored(stored)));
-        }
-        let answer = cache.set_if_absent(&wanted.key, &wanted.value, ttl).await;
+        let orphan = Orphan::new(self.shared.clone(), key, value, ttl);
+        let answer = self.shared.cache.set_if_absent(&orphan.key, &orphan.value, ttl, wait).await;
         match &answer {
-            Ok(Set::Stored(_)) => self.turn = None,
-            // The value may have been stored all the same.
-            Err(error) if error.kind() == ErrorKind::Unavailable => {}
-            Ok(Set::Occupied(_)) | Err(_) => wanted.state = State::Refused,
+            Ok(SetOutcome::Stored(_)) if self.operation.is_some() => self.unowned = Some(orphan),
+            // A plugin that imports the cache owns what it is told that it stored.
+            Ok(SetOutcome::Stored(_) | SetOutcome::Occupied(_)) => orphan.disarm(),
+            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) => orphan.disarm(),
+            Err(_) => drop(orphan),
         }
-        Ok((asked, answer?))
+        answer
     }
 
-    async fn wait(&mut self, key: &str, patience: Duration) -> Result<Duration, CacheError> {
-        let plugins = self.operation.is_none();
-        let _waiting = if plugins { self.shared.waiting()? } else { None };
-        let started = Instant::now();
-        let left = || patience.saturating_sub(started.elapsed());
-        let line = self.shared.line(key);
-        if !self.turn.as_ref().is_some_and(|turn| turn.is_for(&line)) {
-            self.turn = None;
-            self.turn = timeout(patience, self.shared.queues.turn(&line)).await.ok();
-        }
-        let waited = match (left(), self.wanted.as_mut().filter(|wanted| wanted.key == key)) {
-            (Duration::ZERO, _) => Ok(()),
-            (left, Some(wanted)) => wanted.wait(&*self.shared.cache, left).await,
-            (left, None) => self.shared.cache.wait_until_absent(key, left).await,
-        };
-        if plugins {
-            // Nobody knows whether it will ever come back to take the lock, least of all if it was refused.
-            self.turn = None;
-        }
-        waited.map(|()| left())
-    }
-
-    /// What is stored, with the time that is left of what the cache was `asked` for.
-    fn stored(&mut self, asked: Instant, stored: Stored) -> wit::Stored {
-        // A time to live beyond what the clock can show is as good as a year.
-        let deadline = asked.checked_add(stored.ttl).unwrap_or(asked + Duration::from_secs(365 * 24 * 60 * 60));
-        self.deadline = Some(deadline);
-        let left = deadline.saturating_duration_since(Instant::now());
+    fn stored(&mut self, stored: Stored) -> wit::Stored {
+        self.deadline = Some(stored.deadline);
+        let left = stored.deadline.saturating_duration_since(Instant::now());
         wit::Stored { revision: stored.revision, ttl_ms: full_millis(left) }
     }
 
@@ -249,22 +170,34 @@ impl Call {
     }
 }
 
-impl Wanted {
-    /// Waits until the key may be absent, or the value may lie there.
-    async fn wait(&mut self, cache: &dyn Cache, patience: Duration) -> Result<(), CacheError> {
-        let asked = Instant::now();
-        self.state = State::InLine;
-        if let Some(stored) = cache.wait_to_set(&self.key, &self.value, self.ttl, patience).await? {
-            self.state = State::Handed { asked, stored };
-        }
-        Ok(())
+/// A value that the cache may store or queue, and that no caller owns. Dropping it withdraws the value in the background.
+struct Orphan {
+    shared: Arc<Shared>,
+    key: String,
+    value: String,
+    ttl: Option<Duration>,
+    /// None once the value needs no clean-up, or outside a runtime, where the value expires by itself.
+    runtime: Option<Handle>,
+}
+
+impl Orphan {
+    fn new(shared: Arc<Shared>, key: String, value: String, ttl: Option<Duration>) -> Self {
+        Self { shared, key, value, ttl, runtime: Handle::try_current().ok() }
+    }
+
+    /// Says that the value was not stored, or that a caller owns it.
+    fn disarm(mut self) {
+        self.runtime = None;
     }
 }
 
-/// When what was stored for some time, or for the cache's default time, has expired.
-fn expiry(since: Instant, ttl: Option<Duration>) -> Instant {
-    const USUAL_TTL: Duration = Duration::from_secs(60);
-    since.checked_add(ttl.unwrap_or(USUAL_TTL)).unwrap_or(since + USUAL_TTL)
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            let (key, value) = (std::mem::take(&mut self.key), std::mem::take(&mut self.value));
+            self.shared.withdraw(key, value, self.ttl.unwrap_or(ASSUMED_TTL), &runtime);
+        }
+    }
 }
 
 impl Drop for Call {
@@ -279,11 +212,13 @@ impl wit::Host for Call {
         key: String,
         value: String,
         ttl_ms: Option<u64>,
+        wait_ms: u64,
     ) -> Result<wit::SetOutcome, wit::Error> {
-        let answer = self.set(key, value, ttl_ms.map(Duration::from_millis)).await;
-        self.note(answer).map(|answer| match answer {
-            (asked, Set::Stored(stored)) => wit::SetOutcome::Stored(self.stored(asked, stored)),
-            (_, Set::Occupied(entry)) => wit::SetOutcome::Occupied(entry.into()),
+        let (ttl, wait) = (ttl_ms.map(Duration::from_millis), Duration::from_millis(wait_ms));
+        let answer = self.set(key, value, ttl, wait).await;
+        self.note(answer).map(|outcome| match outcome {
+            SetOutcome::Stored(stored) => wit::SetOutcome::Stored(self.stored(stored)),
+            SetOutcome::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
         })
     }
 
@@ -293,36 +228,30 @@ impl wit::Host for Call {
         value: String,
         ttl_ms: u64,
     ) -> Result<wit::ExtendOutcome, wit::Error> {
-        let (asked, ttl) = (Instant::now(), Duration::from_millis(ttl_ms));
+        let ttl = Duration::from_millis(ttl_ms);
         let answer = match self.check_ttl(ttl) {
             Ok(()) => self.shared.cache.extend_if_equal(&key, &value, ttl).await,
             Err(error) => Err(error),
         };
-        self.note(answer).map(|extend| match extend {
-            Extend::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(asked, stored)),
-            Extend::Absent => wit::ExtendOutcome::Absent,
-            Extend::Different => wit::ExtendOutcome::Different,
+        self.note(answer).map(|outcome| match outcome {
+            ExtendOutcome::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(stored)),
+            ExtendOutcome::Absent => wit::ExtendOutcome::Absent,
+            ExtendOutcome::Different => wit::ExtendOutcome::Different,
         })
     }
 
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {
         let answer = self.shared.cache.delete_if_equal(&key, &value).await;
-        self.note(answer).map(|delete| match delete {
-            Delete::Deleted => wit::DeleteOutcome::Deleted,
-            Delete::Absent => wit::DeleteOutcome::Absent,
-            Delete::Different => wit::DeleteOutcome::Different,
+        self.note(answer).map(|outcome| match outcome {
+            DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,
+            DeleteOutcome::Absent => wit::DeleteOutcome::Absent,
+            DeleteOutcome::Different => wit::DeleteOutcome::Different,
         })
     }
 
     async fn get(&mut self, key: String) -> Result<Option<wit::Entry>, wit::Error> {
         let answer = self.shared.cache.get(&key).await;
         self.note(answer).map(|entry| entry.map(Into::into))
-    }
-
-    async fn wait_until_absent(&mut self, key: String, timeout_ms: u64) -> Result<u64, wit::Error> {
-        let answer = self.wait(&key, Duration::from_millis(timeout_ms)).await;
-        // Rounded up, so that nobody gives up early.
-        self.note(answer).map(whole_millis)
     }
 }
 

@@ -102,11 +102,12 @@
 //! - `locker`: [`Locker`], what callers use; `options`: how they use it; `lease`: what it answers; `error`: what it
 //!   answers when it cannot.
 //! - `guard`: holding a lock while work is done; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
-//! - `sandbox`: runs the component within limits, in instances that are kept warm; `code`: what it was compiled to;
-//!   `bindings` are its WIT in Rust.
-//! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
-//!   if nobody learns of it; `queue`: who is next to be woken.
-//! - `plugin`: locks for an embedder's plugins; `scope`: what each of them may do; `runner`: runs programs that use locks.
+//! - `sandbox`: runs the component within limits; `pool`: its idle instances; `code`: its compiled code; `bindings`: its WIT in
+//!   Rust.
+//! - `call`: one call into the component, and what it may reach from there; `orphan_cleanup`: removes values whose caller was
+//!   cancelled.
+//! - `plugin`: locks for an embedder's plugins; `scope`: the limits of each; `scoped`: a cache within them; `usage`: counts;
+//!   `runner`: runs programs that use locks.
 //! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` out of several. They know nothing
 //!   of locks.
 
@@ -118,15 +119,15 @@ mod call;
 mod code;
 mod error;
 mod events;
-mod give_back;
 mod guard;
 mod lease;
 mod list;
 mod locker;
 mod memory;
 mod options;
+mod orphan_cleanup;
 mod plugin;
-mod queue;
+mod pool;
 mod quorum;
 #[cfg(feature = "redis")]
 mod redis;
@@ -135,8 +136,10 @@ mod renewal;
 mod runner;
 mod sandbox;
 mod scope;
+mod scoped;
+mod usage;
 
-pub use cache::{Cache, CacheError, Delete, Entry, Extend, Set, Stored};
+pub use cache::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Stored};
 #[cfg(feature = "code-cache")]
 pub use code::keep_code_in;
 pub use error::{Error, ErrorKind};

@@ -10,15 +10,15 @@ use tokio_util::task::TaskTracker;
 use crate::bindings::exports::locker::locker::locker as wit;
 use crate::call::{Call, Shared, whole_millis};
 use crate::error::{Error, ErrorKind};
-use crate::queue::Turn;
 use crate::sandbox::{Instance, Sandbox};
-use crate::scope::Scoped;
+use crate::scoped::Scoped;
 use crate::{Cache, Extended, Holder, Lease, Limits, Lock, LockOptions, Token, Unlock, events};
 
 /// Takes, releases and extends locks.
 ///
-/// Cheap to clone; all clones share one cache, and callers that wait for the same lock through any of them are served
-/// in order of arrival. Any call may be dropped at any time: a lock that it took is given back in the background.
+/// Cheap to clone; all clones share one cache. Callers that wait for a lock are in the queue of the cache, which serves them first
+/// come, first served if [`Cache::is_fifo`] says so. Any call may be dropped at any time: a lock that it took, or waits for, is
+/// withdrawn in the background.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -80,11 +80,8 @@ impl Locker {
 
     async fn try_lock(&self, name: &str, options: LockOptions) -> Result<Lock, Error> {
         let LockOptions { ttl, wait, owner, .. } = options;
-        let waiting = if wait.is_zero() { Ok(None) } else { self.0.shared.waiting() };
-        let _waiting = waiting.map_err(|refused| Error::from(refused).about(name))?;
-        let (turn, wait) = self.line_up(name, wait).await;
         let options = wit::Options { ttl_ms: ttl.map(whole_millis), wait_ms: Some(whole_millis(wait)), owner };
-        let mut call = self.call("lock", name, options.owner.as_deref(), turn).await?;
+        let mut call = self.call("lock", name, options.owner.as_deref()).await?;
         let Instance { store, exports } = &mut call;
         let locked = exports.locker_locker_locker().call_lock(store, name, &options);
         let answer = self.within(wait, locked).await;
@@ -100,7 +97,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
     pub async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<Unlock, Error> {
-        let mut call = self.call("unlock", name, Some(token.as_ref()), None).await?;
+        let mut call = self.call("unlock", name, Some(token.as_ref())).await?;
         let Instance { store, exports } = &mut call;
         let unlocked = exports.locker_locker_locker().call_unlock(store, name, token.as_ref());
         let answer = self.within(Duration::ZERO, unlocked).await;
@@ -131,7 +128,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
     pub async fn extend(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<Extended, Error> {
-        let mut call = self.call("extend", name, Some(token.as_ref()), None).await?;
+        let mut call = self.call("extend", name, Some(token.as_ref())).await?;
         let Instance { store, exports } = &mut call;
         let extended = exports.locker_locker_locker().call_extend(store, name, token.as_ref(), whole_millis(ttl));
         let answer = self.within(Duration::ZERO, extended).await;
@@ -160,7 +157,7 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind`].
     pub async fn inspect(&self, name: &str) -> Result<Option<Holder>, Error> {
-        let mut call = self.call("inspect", name, None, None).await?;
+        let mut call = self.call("inspect", name, None).await?;
         let Instance { store, exports } = &mut call;
         let inspected = exports.locker_locker_locker().call_inspect(store, name);
         let answer = self.within(Duration::ZERO, inspected).await;
@@ -168,7 +165,7 @@ impl Locker {
     }
 
     /// Ends the calls that are still under way, in all clones, with [`ErrorKind::Unavailable`], and refuses new ones.
-    /// Returns when what they may have taken has been given back, or the [`Limits::deadline`] has passed.
+    /// Returns when everything that they may have taken is withdrawn, or the [`Limits::deadline`] has passed.
     ///
     /// Locks that were granted stay held until they are released elsewhere or expire.
     ///
@@ -188,28 +185,8 @@ impl Locker {
         _ = timeout(self.0.deadline, self.0.shared.tasks.wait()).await;
     }
 
-    /// Who is ready to wait waits for its turn before it makes an attempt, so that it overtakes nobody. Returns what is
-    /// left of its patience.
-    async fn line_up(&self, name: &str, wait: Duration) -> (Option<Turn>, Duration) {
-        if wait.is_zero() {
-            return (None, wait);
-        }
-        let (started, line) = (Instant::now(), self.0.shared.line(name));
-        let turn = tokio::select! {
-            () = self.0.shared.closed.cancelled() => None,
-            turn = timeout(wait, self.0.shared.queues.turn(&line)) => turn.ok(),
-        };
-        (turn, wait.saturating_sub(started.elapsed()))
-    }
-
     /// An instance for a call with this name, and with another text if it has one.
-    async fn call(
-        &self,
-        operation: &'static str,
-        name: &str,
-        text: Option<&str>,
-        turn: Option<Turn>,
-    ) -> Result<Instance, Error> {
+    async fn call(&self, operation: &'static str, name: &str, text: Option<&str>) -> Result<Instance, Error> {
         let instance = if name.len().max(text.map_or(0, str::len)) > LONGEST {
             Err(Error::new(ErrorKind::Invalid, "a lock's name, a token or an owner label is at most 512 bytes"))
         } else {
@@ -217,7 +194,7 @@ impl Locker {
             instance.map_err(|cause| Error::fault("the component cannot be started", cause))
         };
         let mut instance = instance.map_err(|error| failed(operation, name, error))?;
-        instance.store.data_mut().call.begin(operation, turn);
+        instance.store.data_mut().call.begin(operation);
         Ok(instance)
     }
 
@@ -285,9 +262,10 @@ impl Locker {
         &self.0.shared.tasks
     }
 
-    /// Releases a lock in the background, in vain from `gone` on.
+    /// Releases a lock in the background, until it would have expired at `gone`.
     pub(crate) fn give_back(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
-        self.0.shared.give_back(name.to_owned(), token.as_str().to_owned(), false, gone, runtime);
+        let ttl = gone.saturating_duration_since(Instant::now());
+        self.0.shared.withdraw(name.to_owned(), token.as_str().to_owned(), ttl, runtime);
     }
 }
 

@@ -11,8 +11,9 @@ use crate::bindings::locker::locker::cache as cache_wit;
 use crate::bindings::wasi::random::random;
 use crate::bindings::{blocking, plugin};
 use crate::call::{Call, whole_millis};
-use crate::scope::{Scope, Scoped};
-use crate::{Cache, Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker, Unlock};
+use crate::scope::Scope;
+use crate::scoped::Scoped;
+use crate::{Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker, Unlock};
 
 /// What an instance of a plugin may do with locks, for the data of its store. A clone is the same instance's.
 ///
@@ -68,15 +69,10 @@ impl Plugin {
         Self::new(&self.host, Arc::new(self.scoped.another_instance()))
     }
 
-    /// Releases all locks that were taken through this or any of its clones: for when the instance has ended, has trapped or
-    /// was dropped. Returns how many there were. What cannot be released now expires.
+    /// Releases all locks that were taken through this or any of its clones, and ends their waits: for when the instance has ended,
+    /// has trapped or was dropped. Returns how many locks there were. A lock that cannot be released now expires.
     pub async fn release_all(&self) -> usize {
-        let mut released = 0;
-        for (name, value) in self.scoped.held() {
-            let deleted = self.scoped.delete_if_equal(&name, &value).await;
-            released += usize::from(matches!(deleted, Ok(crate::Delete::Deleted)));
-        }
-        released
+        self.scoped.release_all().await
     }
 }
 
@@ -120,8 +116,8 @@ pub fn add_to_linker_sync<T: 'static>(
 /// Lets components import `locker:locker/cache` and `wasi:random/random`, in stores that are used asynchronously: for plugins
 /// that were composed with [`COMPONENT`](crate::COMPONENT), as by `wac plug`.
 ///
-/// Whoever imports the cache itself sees the tokens of the others in its namespace: it must trust them, and they it. On Redis
-/// it stands in no line with other hosts: those who do are served before it.
+/// A component that imports the cache sees the tokens of the other users of its namespace: they must trust each other. A call that
+/// waits is in the same queue as all other callers, and holds its store.
 ///
 /// # Errors
 /// If something of these names is in the linker.
@@ -139,8 +135,9 @@ impl cache_wit::Host for Plugin {
         key: String,
         value: String,
         ttl_ms: Option<u64>,
+        wait_ms: u64,
     ) -> Result<cache_wit::SetOutcome, cache_wit::Error> {
-        self.call.set_if_absent(key, value, ttl_ms).await
+        self.call.set_if_absent(key, value, ttl_ms, wait_ms).await
     }
 
     async fn extend_if_equal(
@@ -162,10 +159,6 @@ impl cache_wit::Host for Plugin {
 
     async fn get(&mut self, key: String) -> Result<Option<cache_wit::Entry>, cache_wit::Error> {
         self.call.get(key).await
-    }
-
-    async fn wait_until_absent(&mut self, key: String, timeout_ms: u64) -> Result<u64, cache_wit::Error> {
-        self.call.wait_until_absent(key, timeout_ms).await
     }
 }
 

@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
-use crate::give_back::give_back;
-use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Stored};
+use crate::orphan_cleanup::OrphanCleanup;
+use crate::{
+    Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored,
+};
 
 /// An odd number of independent stores, of which a majority decides: a lock outlives the loss of the others.
 ///
@@ -26,9 +30,9 @@ use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Sto
 /// # async fn main() -> Result<(), locker_host::Error> {
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use locker_host::{Cache, Locker, Memory, Quorum};
+/// use locker_host::{Locker, Memory, Quorum, QuorumMember};
 ///
-/// let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn Cache>);
+/// let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn QuorumMember>);
 /// let locker = Locker::new(Quorum::new(members.collect())?)?;
 /// assert!(locker.lock("job", Duration::from_secs(30)).await?.granted().is_some());
 /// # Ok(())
@@ -36,26 +40,32 @@ use crate::{Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Set, Sto
 /// ```
 #[derive(Clone)]
 pub struct Quorum {
-    members: Arc<[Arc<dyn Cache>]>,
+    members: Arc<[Arc<dyn QuorumMember>]>,
+    /// For each member, the values that it could not be asked to delete.
+    cleanups: Arc<[OrphanCleanup]>,
     default_ttl: Duration,
     patience: Duration,
 }
 
-/// What a member answered, and when it was asked.
-type Heard<T> = (Result<T, CacheError>, Instant);
+/// What a member answered.
+type Heard<T> = Result<T, CacheError>;
+
+/// How long a member may have a value that it could not be asked to delete.
+const ASSUMED_TTL: Duration = Duration::from_secs(60);
 
 impl Quorum {
     /// A store made of `members`, an odd number of three or more.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for another number: an even one is no safer than one less.
-    pub fn new(members: Vec<Arc<dyn Cache>>) -> Result<Self, Error> {
+    pub fn new(members: Vec<Arc<dyn QuorumMember>>) -> Result<Self, Error> {
         if members.len() < 3 || members.len().is_multiple_of(2) {
             let message = format!("a quorum is made of 3, 5, 7... caches, not of {}", members.len());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
         let (default_ttl, patience) = (Duration::from_secs(30), Duration::from_millis(500));
-        Ok(Self { members: members.into(), default_ttl, patience })
+        let cleanups = members.iter().map(|member| OrphanCleanup::new(member.clone(), TaskTracker::new())).collect();
+        Ok(Self { members: members.into(), cleanups, default_ttl, patience })
     }
 
     /// Keeps what comes without a time to live for `ttl` instead of 30 seconds, whatever the members' own defaults are.
@@ -78,7 +88,7 @@ impl Quorum {
     }
 
     /// What all members answer to the same question, in their order.
-    async fn ask<T, F>(&self, question: impl Fn(Arc<dyn Cache>) -> F) -> Vec<Heard<T>>
+    async fn ask<T, F>(&self, question: impl Fn(Arc<dyn QuorumMember>) -> F) -> Vec<Heard<T>>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, CacheError>> + Send + 'static,
@@ -86,11 +96,10 @@ impl Quorum {
         let mut asked = JoinSet::new();
         for (number, member) in self.members.iter().enumerate() {
             let (answer, patience) = (question(member.clone()), self.patience);
-            let since = Instant::now();
             asked.spawn(async move {
                 let silent = |_| Err(CacheError::new(ErrorKind::Unavailable, format!("no answer in {patience:?}")));
                 let answer = timeout(patience, answer).await.unwrap_or_else(silent);
-                (number, (answer, since))
+                (number, answer)
             });
         }
         let mut heard = asked.join_all().await;
@@ -98,12 +107,20 @@ impl Quorum {
         heard.into_iter().map(|(_, heard)| heard).collect()
     }
 
-    async fn delete(&self, key: &str, value: &str) -> Vec<Heard<Delete>> {
+    async fn delete(&self, key: &str, value: &str) -> Vec<Heard<DeleteOutcome>> {
         self.ask(|member| {
             let (key, value) = (key.to_owned(), value.to_owned());
             async move { member.delete_if_equal(&key, &value).await }
         })
         .await
+    }
+
+    /// Deletes the value, sooner or later, from the members that did not answer when they were asked to.
+    fn delete_later<T>(&self, key: &str, value: &str, heard: &[Heard<T>]) {
+        let (gone, runtime) = (Instant::now() + ASSUMED_TTL, Handle::current());
+        for (cleanup, _) in self.cleanups.iter().zip(heard).filter(|(_, answer)| answer.is_err()) {
+            cleanup.add(key.to_owned(), value.to_owned(), gone, &runtime);
+        }
     }
 
     /// How many of the members that stored a value have recorded that its revision is `highest`.
@@ -116,7 +133,7 @@ impl Quorum {
                 Some(_) => {
                     let (member, key, value) = (member.clone(), key.to_owned(), value.to_owned());
                     let patience = self.patience;
-                    raising.spawn(async move { timeout(patience, member.raise(&key, &value, highest)).await });
+                    raising.spawn(async move { timeout(patience, member.raise_revision(&key, &value, highest)).await });
                 }
                 None => {}
             }
@@ -124,10 +141,34 @@ impl Quorum {
         recorded + raising.join_all().await.iter().filter(|raised| matches!(raised, Ok(Ok(true)))).count()
     }
 
+    /// Returns when a majority of the members may have the key free, or when `wait` has passed.
+    async fn watch(&self, key: &str, wait: Duration) {
+        let mut waiting = JoinSet::new();
+        for member in &*self.members {
+            let (member, key) = (member.clone(), key.to_owned());
+            waiting.spawn(async move { member.watch(&key, wait).await.is_ok() });
+        }
+        let mut missing = self.members.len() - self.majority() + 1;
+        let woken = async {
+            while let Some(free) = waiting.join_next().await {
+                missing -= usize::from(free.unwrap_or(false));
+                if missing == 0 {
+                    return;
+                }
+            }
+            // Too few members can tell. The next attempt says why; attempts without a pause would not help.
+            sleep(self.patience).await;
+        };
+        _ = timeout(wait, woken).await;
+        // Callers that wake up together would split the vote again and again if they came together.
+        let pause = Duration::from_micros(u64::from(getrandom::u32().unwrap_or_default() % 10_000));
+        sleep(pause.min(wait)).await;
+    }
+
     /// Why there is no majority: the members' common refusal, or that too few of them answered.
     fn failure<T>(&self, heard: Vec<Heard<T>>) -> CacheError {
         let (all, needed) = (self.members.len(), self.majority());
-        let errors: Vec<_> = heard.into_iter().filter_map(|(answer, _)| answer.err()).collect();
+        let errors: Vec<_> = heard.into_iter().filter_map(Result::err).collect();
         let answered = all - errors.len();
         let refusals = errors.iter().filter(|error| error.kind() != ErrorKind::Unavailable).count();
         if errors.is_empty() {
@@ -140,116 +181,138 @@ impl Quorum {
         CacheError::new(refused.map_or(ErrorKind::Unavailable, CacheError::kind), message)
     }
 
-    /// When the first of these lets go, counted from `asked`, less what clocks may differ by.
-    fn validity(asked: Instant, ttl: Duration, until: impl Iterator<Item = Instant>) -> Duration {
+    /// Until when a majority surely has what was set for `ttl`: the earliest of these, less what clocks may differ by.
+    fn deadline<'a>(ttl: Duration, stored: impl Iterator<Item = &'a Stored>) -> Instant {
         let drift = ttl / 100 + Duration::from_millis(2);
-        until.min().unwrap_or(asked).saturating_duration_since(asked).saturating_sub(drift)
+        let earliest = stored.map(|stored| stored.deadline).min().unwrap_or_else(Instant::now);
+        earliest.checked_sub(drift).unwrap_or(earliest)
     }
 }
 
-fn ends(asked: Instant, stored: &Stored) -> Instant {
-    asked.checked_add(stored.ttl).unwrap_or(asked)
-}
-
 fn count<T>(heard: &[Heard<T>], what: impl Fn(&T) -> bool) -> usize {
-    heard.iter().filter(|(answer, _)| answer.as_ref().is_ok_and(&what)).count()
+    heard.iter().filter(|answer| answer.as_ref().is_ok_and(&what)).count()
 }
 
 fn failed<T>(heard: &[Heard<T>]) -> usize {
-    heard.iter().filter(|(answer, _)| answer.is_err()).count()
+    heard.iter().filter(|answer| answer.is_err()).count()
 }
 
 #[async_trait]
 impl Cache for Quorum {
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        let (asked, ttl) = (Instant::now(), ttl.unwrap_or(self.default_ttl));
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        let ttl = ttl.unwrap_or(self.default_ttl);
         let heard = self
             .ask(|member| {
                 let (key, value) = (key.to_owned(), value.to_owned());
-                async move { member.set_if_absent(&key, &value, Some(ttl)).await }
+                async move { member.try_set(&key, &value, Some(ttl)).await }
             })
             .await;
         let stored: Vec<Option<Stored>> = heard
             .iter()
-            .map(|(answer, _)| match answer {
-                Ok(Set::Stored(stored)) => Some(*stored),
+            .map(|answer| match answer {
+                Ok(SetOutcome::Stored(stored)) => Some(*stored),
                 _ => None,
             })
             .collect();
         if stored.iter().flatten().count() >= self.majority() {
             let highest = stored.iter().flatten().map(|stored| stored.revision).max().unwrap_or_default();
             let recorded = self.raise(key, value, highest, &stored).await;
-            let until = stored.iter().zip(&heard).filter_map(|(stored, (_, at))| Some(ends(*at, stored.as_ref()?)));
-            let ttl = Self::validity(asked, ttl, until);
-            if recorded >= self.majority() && asked.elapsed() < ttl {
-                return Ok(Set::Stored(Stored { revision: highest, ttl }));
+            let deadline = Self::deadline(ttl, stored.iter().flatten());
+            if recorded >= self.majority() && Instant::now() < deadline {
+                return Ok(SetOutcome::Stored(Stored { revision: highest, deadline }));
             }
         }
         // All of them: those that did not answer may have stored it too. Done before the answer, for the caller may
         // come again with the same value.
         self.delete(key, value).await;
         let mut others = HashMap::<&str, (usize, &Entry)>::new();
-        for (answer, _) in &heard {
-            if let Ok(Set::Occupied(entry)) = answer {
+        for answer in &heard {
+            if let Ok(SetOutcome::Occupied(entry)) = answer {
                 others.entry(&entry.value).or_insert((0, entry)).0 += 1;
             }
         }
         match others.into_values().max_by_key(|(members, _)| *members) {
             Some((_, entry)) if failed(&heard) <= self.members.len() - self.majority() => {
-                Ok(Set::Occupied(entry.clone()))
+                Ok(SetOutcome::Occupied(entry.clone()))
             }
             _ => Err(self.failure(heard)),
         }
     }
 
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
-        let asked = Instant::now();
+    /// Makes attempts whenever the members say that the key may be free, after a random pause.
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        let (started, mut left) = (Instant::now(), wait);
+        loop {
+            let outcome = self.try_set(key, value, ttl).await?;
+            if left.is_zero() || matches!(outcome, SetOutcome::Stored(_)) {
+                return Ok(outcome);
+            }
+            left = wait.saturating_sub(started.elapsed());
+            self.watch(key, left).await;
+            left = wait.saturating_sub(started.elapsed());
+        }
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         let heard = self
             .ask(|member| {
                 let (key, value) = (key.to_owned(), value.to_owned());
                 async move { member.extend_if_equal(&key, &value, ttl).await }
             })
             .await;
-        let extended = |(answer, at): &Heard<Extend>| match answer {
-            Ok(Extend::Extended(stored)) => Some((*stored, ends(*at, stored))),
+        let extended = |answer: &Heard<ExtendOutcome>| match answer {
+            Ok(ExtendOutcome::Extended(stored)) => Some(*stored),
             _ => None,
         };
-        let held = heard.iter().filter_map(extended).count();
-        if held >= self.majority() {
-            let revision =
-                heard.iter().filter_map(extended).map(|(stored, _)| stored.revision).max().unwrap_or_default();
-            let ttl = Self::validity(asked, ttl, heard.iter().filter_map(extended).map(|(_, until)| until));
-            return Ok(Extend::Extended(Stored { revision, ttl }));
+        let stored: Vec<Stored> = heard.iter().filter_map(extended).collect();
+        if stored.len() >= self.majority() {
+            let revision = stored.iter().map(|stored| stored.revision).max().unwrap_or_default();
+            return Ok(ExtendOutcome::Extended(Stored { revision, deadline: Self::deadline(ttl, stored.iter()) }));
         }
-        if held + failed(&heard) >= self.majority() {
-            // Whoever did not answer may make it a majority.
+        if stored.len() + failed(&heard) >= self.majority() {
+            // The members that did not answer may make it a majority.
             return Err(self.failure(heard));
         }
-        let different = count(&heard, |answer| *answer == Extend::Different);
-        Ok(if different >= self.majority() { Extend::Different } else { Extend::Absent })
+        let different = count(&heard, |answer| *answer == ExtendOutcome::Different);
+        Ok(if different >= self.majority() { ExtendOutcome::Different } else { ExtendOutcome::Absent })
     }
 
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         let heard = self.delete(key, value).await;
-        for (member, (answer, _)) in self.members.iter().zip(&heard) {
-            if answer.is_err() {
-                // It may be back before the value expires.
-                let gone = Instant::now() + Duration::from_secs(60);
-                tokio::spawn(give_back(member.clone(), key.to_owned(), value.to_owned(), false, gone));
-            }
-        }
-        let (deleted, failed) = (count(&heard, |answer| *answer == Delete::Deleted), failed(&heard));
+        self.delete_later(key, value, &heard);
+        let (deleted, failed) = (count(&heard, |answer| *answer == DeleteOutcome::Deleted), failed(&heard));
         if self.members.len() - failed < self.majority() {
             return Err(self.failure(heard));
         }
-        let different = count(&heard, |answer| *answer == Delete::Different);
+        let different = count(&heard, |answer| *answer == DeleteOutcome::Different);
         Ok(if deleted > 0 && deleted + failed >= self.majority() {
-            Delete::Deleted
+            DeleteOutcome::Deleted
         } else if different >= self.majority() {
-            Delete::Different
+            DeleteOutcome::Different
         } else {
-            Delete::Absent
+            DeleteOutcome::Absent
         })
+    }
+
+    /// Answers when a majority of the members has; the others are asked again in the background.
+    async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        let heard = self
+            .ask(|member| {
+                let (key, value) = (key.to_owned(), value.to_owned());
+                async move { member.withdraw(&key, &value).await }
+            })
+            .await;
+        if self.members.len() - failed(&heard) < self.majority() {
+            return Err(self.failure(heard));
+        }
+        self.delete_later(key, value, &heard);
+        Ok(())
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
@@ -260,10 +323,8 @@ impl Cache for Quorum {
             })
             .await;
         let mut values = HashMap::<&str, Vec<&Entry>>::new();
-        for (answer, _) in &heard {
-            if let Ok(Some(entry)) = answer {
-                values.entry(&entry.value).or_default().push(entry);
-            }
+        for entry in heard.iter().flatten().flatten() {
+            values.entry(&entry.value).or_default().push(entry);
         }
         let Some(mut entries) = values.into_values().max_by_key(Vec::len) else {
             let none = self.members.len() - failed(&heard) >= self.majority();
@@ -281,40 +342,12 @@ impl Cache for Quorum {
         Ok(Some(Entry { value: last.value.clone(), revision, ttl: last.ttl }))
     }
 
-    async fn wait_until_absent(&self, key: &str, patience: Duration) -> Result<(), CacheError> {
-        let mut waiting = JoinSet::new();
-        for member in &*self.members {
-            let (member, key) = (member.clone(), key.to_owned());
-            waiting.spawn(async move { member.wait_until_absent(&key, patience).await.is_ok() });
-        }
-        let mut missing = self.members.len() - self.majority() + 1;
-        let woken = async {
-            while let Some(absent) = waiting.join_next().await {
-                missing -= usize::from(absent.unwrap_or(false));
-                if missing == 0 {
-                    return;
-                }
-            }
-            // Too few members can tell. Whoever asks next is told why; asking all the time would help nobody.
-            sleep(self.patience).await;
-        };
-        _ = timeout(patience, woken).await;
-        // Those who are woken at once would split the vote again and again if they came at once.
-        let pause = Duration::from_micros(u64::from(getrandom::u32().unwrap_or_default() % 10_000));
-        sleep(pause.min(patience)).await;
-        Ok(())
-    }
-
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         let heard = self.ask(|member| async move { member.keys().await }).await;
         if self.members.len() - failed(&heard) < self.majority() {
             return Err(self.failure(heard));
         }
-        let keys: BTreeSet<String> = heard.into_iter().filter_map(|(keys, _)| keys.ok()).flatten().collect();
+        let keys: BTreeSet<String> = heard.into_iter().flatten().flatten().collect();
         Ok(keys.into_iter().collect())
-    }
-
-    async fn raise(&self, _: &str, _: &str, _: u64) -> Result<bool, CacheError> {
-        Err(CacheError::new(ErrorKind::Denied, "a quorum cannot be a member of a quorum"))
     }
 }

@@ -1,6 +1,7 @@
-//! Runs the component within limits, in instances that are kept warm.
+//! Runs the component within limits, in instances that are used again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
@@ -8,16 +9,17 @@ use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 use crate::bindings::{Component as Exports, ComponentPre};
 use crate::call::{Call, Shared};
 use crate::error::Error;
+use crate::pool::Pool;
 use crate::{Limits, code};
 
 /// How many instructions run before other tasks of the same thread get their chance.
 const SLICE: u64 = 1_000_000;
-/// Instances kept for reuse. More may run at once.
-const WARM: usize = 64;
+/// How long an instance is kept that is not needed, or twice as long at most.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(5);
 
 pub(crate) struct Sandbox {
     component: ComponentPre<State>,
-    warm: Mutex<Vec<Instance>>,
+    idle: Pool<Instance>,
     shared: Arc<Shared>,
     limits: Limits,
 }
@@ -36,18 +38,17 @@ pub(crate) struct State {
 impl Sandbox {
     pub(crate) fn new(shared: Arc<Shared>, limits: Limits) -> Result<Self, Error> {
         let component = compiled().map_err(|cause| Error::fault("the component cannot be loaded", cause))?;
-        Ok(Self { component, warm: Mutex::default(), shared, limits })
+        Ok(Self { component, idle: Pool::new(MAX_IDLE_TIME), shared, limits })
     }
 
     /// The same component in instances of their own, for those who share something else.
     pub(crate) fn apart(&self, shared: Arc<Shared>) -> Self {
-        Self { component: self.component.clone(), warm: Mutex::default(), shared, limits: self.limits }
+        Self { component: self.component.clone(), idle: Pool::new(MAX_IDLE_TIME), shared, limits: self.limits }
     }
 
-    /// A warm instance, or a new one.
+    /// An idle instance, or a new one.
     pub(crate) async fn instance(&self) -> wasmtime::Result<Instance> {
-        let warm = self.warm().pop();
-        let mut instance = match warm {
+        let mut instance = match self.idle.take() {
             Some(instance) => instance,
             None => self.instantiate().await?,
         };
@@ -57,10 +58,7 @@ impl Sandbox {
 
     /// Keeps an instance whose call came to its end.
     pub(crate) fn keep(&self, instance: Instance) {
-        let mut warm = self.warm();
-        if warm.len() < WARM {
-            warm.push(instance);
-        }
+        self.idle.keep(instance);
     }
 
     async fn instantiate(&self) -> wasmtime::Result<Instance> {
@@ -71,10 +69,6 @@ impl Sandbox {
         store.fuel_async_yield_interval(Some(SLICE))?;
         let exports = self.component.instantiate_async(&mut store).await?;
         Ok(Instance { store, exports })
-    }
-
-    fn warm(&self) -> MutexGuard<'_, Vec<Instance>> {
-        self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,4 +87,25 @@ fn compiled() -> wasmtime::Result<ComponentPre<State>> {
     Exports::add_to_linker::<_, HasSelf<Call>>(&mut linker, |state: &mut State| &mut state.call)?;
     let component = code::component(&engine, crate::COMPONENT)?;
     Ok(compiled.insert(ComponentPre::new(linker.instantiate_pre(&component)?)?).clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Memory;
+
+    #[tokio::test]
+    async fn instances_for_concurrent_calls_are_built_once_and_used_again() {
+        let limits = Limits::default();
+        let sandbox = Sandbox::new(Arc::new(Shared::new(Arc::new(Memory::default()), limits.max_ttl)), limits).unwrap();
+        for idle_before in [0, 200, 200] {
+            assert_eq!(sandbox.idle.len(), idle_before);
+            let mut used = Vec::new();
+            for _ in 0..200 {
+                used.push(sandbox.instance().await.unwrap());
+            }
+            assert_eq!(sandbox.idle.len(), 0);
+            used.into_iter().for_each(|instance| sandbox.keep(instance));
+        }
+    }
 }
