@@ -62,7 +62,7 @@ async fn a_lock_goes_to_one_alone_after_a_planned_failover() {
     // The waiter still listens to the old primary, which passes on what the new one publishes.
     holder.unlock("job", &lease.token).await.unwrap();
     let lease = granted(waiter.await.unwrap());
-    assert_eq!(new.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(new.stored("job").await.unwrap().0, lease.token.as_str());
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_lock_whose_slot_moves_to_another_node_goes_to_one_alone() {
     held(cluster.locker().lock("job", LONG).await);
     holder.unlock("job", &lease.token).await.unwrap();
     let lease = granted(waiter.await.unwrap());
-    assert_eq!(cluster.nodes[1].run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(cluster.nodes[1].stored("job").await.unwrap().0, lease.token.as_str());
 }
 
 #[tokio::test]

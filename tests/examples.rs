@@ -1,6 +1,6 @@
 //! The examples do what they say.
 
-use crate::harness::{Command, RedisServer, compose, rogue};
+use crate::harness::{Command, RedisServer, compose, key_of, rogue};
 
 #[tokio::test]
 async fn native_runs_on_memory_and_on_redis() {
@@ -9,7 +9,7 @@ async fn native_runs_on_memory_and_on_redis() {
         let ran = Command::example("native", arguments).run().await;
         assert!(ran.code == Some(0) && ran.stdout.ends_with("\ndone\n"), "{ran:?}");
     }
-    assert_eq!(server.keys().await, ["lock:\u{1f}fence{lock:nightly-report}"]);
+    assert_eq!(server.keys().await, [key_of("fence", "nightly-report")]);
 }
 
 #[tokio::test]

@@ -4,14 +4,14 @@ use nix::sys::signal::Signal;
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, Ran, RedisServer, send, until};
+use crate::harness::{Command, Ran, RedisServer, key_of, send, until};
 
 #[tokio::test]
 async fn the_command_runs_with_the_lock_and_knows_its_name_fence_and_time() {
     let server = RedisServer::start().await;
     let script = r#"echo "$LOCKER_NAME $LOCKER_FENCE $((LOCKER_TTL_MS > 29000 && LOCKER_TTL_MS <= 30000))""#;
     let ran = Command::on(&server, &["exec", "my job", "--", "sh", "-c", script]).run().await;
-    let fence: u64 = server.run(&["GET", "lock:\u{1f}fence{lock:my job}"]).await;
+    let fence: u64 = server.run(&["GET", &key_of("fence", "my job")]).await;
     assert_eq!((ran.code, ran.line()), (Some(0), format!("my job {fence} 1").as_str()));
 }
 
@@ -102,7 +102,7 @@ async fn the_token_is_handed_over_in_a_file_that_only_this_user_can_read() {
     let script = r#"echo "$LOCKER_TOKEN_FILE"; stat -c %a "$LOCKER_TOKEN_FILE"; cat "$LOCKER_TOKEN_FILE"; sleep 3"#;
     let running = Command::on(&server, &["exec", "job", "--", "sh", "-c", script]).spawn();
     until(async || server.keys().await.len() == 2).await;
-    let token: String = server.run(&["GET", "lock:job"]).await;
+    let (token, _) = server.stored("job").await.unwrap();
     let ran = Ran::of(running).await;
     let lines: Vec<_> = ran.stdout.lines().collect();
     assert_eq!(lines[1..], ["600", &token]);

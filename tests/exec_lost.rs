@@ -313,7 +313,7 @@ async fn a_waiter_that_is_killed_does_not_hold_up_those_behind_it() {
     let lease = granted(holder.lock("job", LONG).await);
     let waiting = || Command::on(&server, &["exec", "job", "--wait", "1min", "--", "true"]).spawn();
     let (first, second) = (waiting(), waiting());
-    until(async || server.places("job").await == 2).await;
+    until(async || server.queued("job").await == 2).await;
     send(&first, Signal::SIGKILL);
     until(async || server.channels().await.len() == 1).await;
     holder.unlock("job", lease.token).await.unwrap();

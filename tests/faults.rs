@@ -42,8 +42,7 @@ async fn a_lock_whose_request_or_answer_was_lost_is_granted_once(#[case] fault: 
     world.proxy.next(fault);
     let lease = granted(world.locker.lock("job", LONG).await);
     assert!(world.proxy.has_failed());
-    let stored: String = world.server.run(&["GET", "lock:job"]).await;
-    assert_eq!(stored, lease.token.as_str());
+    assert_eq!(world.server.stored("job").await, Some((lease.token.as_str().to_owned(), lease.fence)));
     let holder = held(world.straight.lock("job", LONG).await);
     assert_eq!(holder.fence, lease.fence);
 }

@@ -6,7 +6,7 @@ use locker_host::{Locker, Memory};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, granted, patiently};
+use crate::harness::{LONG, On, RedisServer, SHORT, granted, key_of, patiently};
 
 #[rstest]
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn a_fence_rises_in_memory_that_was_made_anew() {
 async fn a_fence_rises_even_if_the_servers_clock_was_ahead_before() {
     let server = RedisServer::start().await;
     let ahead = 8_000_000_000_000_000_u64;
-    () = server.run(&["SET", "lock:\u{1f}fence{lock:job}", &ahead.to_string()]).await;
+    () = server.run(&["SET", &key_of("fence", "job"), &ahead.to_string()]).await;
     assert_eq!(granted(server.locker().lock("job", LONG).await).fence, ahead + 1);
 }
 

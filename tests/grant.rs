@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, LockOptions, Locker, Memory, Redis, Set};
+use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Redis, SetOutcome};
 use rstest::rstest;
 
 use crate::harness::{LONG, On, RedisServer, SHORT, granted, held};
@@ -198,19 +198,16 @@ struct Untouchable;
 
 #[async_trait]
 impl Cache for Untouchable {
-    async fn set_if_absent(&self, _: &str, _: &str, _: Option<Duration>) -> Result<Set, CacheError> {
-        unreachable!("set_if_absent")
+    async fn try_set(&self, _: &str, _: &str, _: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        unreachable!("try_set")
     }
-    async fn extend_if_equal(&self, _: &str, _: &str, _: Duration) -> Result<Extend, CacheError> {
+    async fn extend_if_equal(&self, _: &str, _: &str, _: Duration) -> Result<ExtendOutcome, CacheError> {
         unreachable!("extend_if_equal")
     }
-    async fn delete_if_equal(&self, _: &str, _: &str) -> Result<Delete, CacheError> {
+    async fn delete_if_equal(&self, _: &str, _: &str) -> Result<DeleteOutcome, CacheError> {
         unreachable!("delete_if_equal")
     }
     async fn get(&self, _: &str) -> Result<Option<Entry>, CacheError> {
         unreachable!("get")
-    }
-    async fn wait_until_absent(&self, _: &str, _: Duration) -> Result<(), CacheError> {
-        unreachable!("wait_until_absent")
     }
 }

@@ -54,8 +54,6 @@ mod languages;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
-mod line;
-#[cfg(test)]
 mod list;
 #[cfg(test)]
 mod model;
@@ -65,6 +63,8 @@ mod outage;
 mod plugins;
 #[cfg(test)]
 mod quorum;
+#[cfg(test)]
+mod redis_queue;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use locker_host::{Cache, ErrorKind, Extended, LockOptions, Locker, Memory, Quoru
 use nix::sys::signal::{Signal, kill};
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, patiently, until};
+use crate::harness::{Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, key_of, patiently, until};
 
 async fn three() -> [RedisServer; 3] {
     [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await]
@@ -119,7 +119,7 @@ async fn a_lock_that_a_majority_lost_is_not_extended_and_not_created() {
 async fn fences_rise_though_the_server_that_was_ahead_is_gone() {
     let mut servers = three().await;
     let ahead = "8000000000000000";
-    () = servers[0].run(&["SET", "lock:\u{1f}fence{lock:job}", ahead]).await;
+    () = servers[0].run(&["SET", &key_of("fence", "job"), ahead]).await;
     let locker = over(&servers);
     let first = granted(locker.lock("job", LONG).await);
     assert_eq!(first.fence, 8_000_000_000_000_001);
@@ -127,9 +127,6 @@ async fn fences_rise_though_the_server_that_was_ahead_is_gone() {
     servers[0].kill();
     let second = granted(locker.lock("job", LONG).await);
     assert!(second.fence > first.fence);
-    for server in &servers[1..] {
-        assert!(server.run::<i64>(&["TTL", "lock:\u{1f}fence{lock:job}"]).await > 0, "it expires");
-    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ async fn a_grant_that_a_replica_confirms_is_on_the_replica() {
     let (primary, replica) = pair().await;
     let locker = confirmed_by(&primary, 1);
     let lease = granted(locker.lock("job", LONG).await);
-    assert_eq!(replica.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(replica.stored("job").await.unwrap().0, lease.token.as_str());
     assert_eq!(extended(locker.extend("job", &lease.token, LONG).await).fence, lease.fence);
 }
 
@@ -40,7 +40,7 @@ async fn an_extension_that_is_not_confirmed_is_an_error_and_the_lock_is_still_he
     let lease = granted(primary.locker().lock("job", LONG).await);
     let error = confirmed_by(&primary, 2).extend("job", &lease.token, LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert_eq!(primary.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(primary.stored("job").await.unwrap().0, lease.token.as_str());
 }
 
 #[tokio::test]
@@ -57,10 +57,10 @@ async fn a_lock_that_is_handed_over_is_confirmed_too() {
     let waiters: Vec<_> = (0..2).map(|_| confirmed_by(&primary, 1)).collect();
     let mut waiters: JoinSet<_> =
         waiters.into_iter().map(|locker| async move { locker.lock("job", patiently()).await }).collect();
-    until(async || primary.places("job").await == 2).await;
+    until(async || primary.queued("job").await == 2).await;
     primary.locker().unlock("job", &lease.token).await.unwrap();
     let lease = granted(waiters.join_next().await.unwrap().unwrap());
-    assert_eq!(replica.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(replica.stored("job").await.unwrap().0, lease.token.as_str());
     replica.kill();
     primary.locker().unlock("job", &lease.token).await.unwrap();
     let error = waiters.join_next().await.unwrap().unwrap().unwrap_err();

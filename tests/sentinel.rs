@@ -13,7 +13,7 @@ async fn the_sentinels_tell_where_the_primary_is() {
     let sentinels = Sentinels::start().await;
     let locker = sentinels.locker();
     let lease = granted(locker.lock("job", LONG).await);
-    assert_eq!(sentinels.primary.run::<String>(&["GET", "lock:job"]).await, lease.token.as_str());
+    assert_eq!(sentinels.primary.stored("job").await.unwrap().0, lease.token.as_str());
     assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
 }
 

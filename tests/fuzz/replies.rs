@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{
-    Cache, CacheError, Delete, Entry, Error, ErrorKind, Extend, Limits, LockOptions, Locker, Redis, Set,
-};
+use locker_host::{Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, Limits, LockOptions, Locker, Redis, SetOutcome};
 use rstest::rstest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -182,15 +180,15 @@ impl Servers {
 
 #[async_trait]
 impl Cache for Servers {
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        self.of(key)?.set_if_absent(key, value, ttl).await
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        self.of(key)?.try_set(key, value, ttl).await
     }
 
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         self.of(key)?.extend_if_equal(key, value, ttl).await
     }
 
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.of(key)?.delete_if_equal(key, value).await
     }
 
@@ -198,8 +196,14 @@ impl Cache for Servers {
         self.of(key)?.get(key).await
     }
 
-    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
-        self.of(key)?.wait_until_absent(key, timeout).await
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        self.of(key)?.set_if_absent(key, value, ttl, wait).await
     }
 }
 

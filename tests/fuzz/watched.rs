@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, Delete, Entry, Extend, Set};
+use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
 
 #[derive(Clone)]
 pub(super) struct Watched<C> {
@@ -31,15 +31,15 @@ impl<C: Cache> Watched<C> {
 
 #[async_trait]
 impl<C: Cache> Cache for Watched<C> {
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        self.ask().set_if_absent(key, value, ttl).await
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        self.ask().try_set(key, value, ttl).await
     }
 
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         self.ask().extend_if_equal(key, value, ttl).await
     }
 
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.ask().delete_if_equal(key, value).await
     }
 
@@ -47,8 +47,14 @@ impl<C: Cache> Cache for Watched<C> {
         self.ask().get(key).await
     }
 
-    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
-        self.ask().wait_until_absent(key, timeout).await
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        self.ask().set_if_absent(key, value, ttl, wait).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {

@@ -17,7 +17,7 @@ pub(crate) use flaky::Flaky;
 pub(crate) use plugin::{By, Embedded, compose, rogue, run_sync};
 pub(crate) use protected::Protected;
 pub(crate) use proxy::{Fault, Proxy};
-pub(crate) use redis_server::{RedisServer, Waiter};
+pub(crate) use redis_server::{RedisServer, Waiter, key_of};
 pub(crate) use sentinels::Sentinels;
 pub(crate) use store::On;
 pub(crate) use tls::Tls;

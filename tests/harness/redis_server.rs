@@ -108,16 +108,30 @@ impl RedisServer {
         self.run(&["PUBSUB", "CHANNELS"]).await
     }
 
-    /// How many are in line for a lock.
-    pub(crate) async fn places(&self, name: &str) -> u64 {
-        self.run(&["LLEN", &format!("lock:\u{1f}line{{lock:{name}}}")]).await
+    /// How many callers are queued for a lock.
+    pub(crate) async fn queued(&self, name: &str) -> u64 {
+        self.run(&["ZCARD", &key_of("queue", name)]).await
     }
 
-    /// Somebody who waits for the lock `job`, and is in line by now.
+    /// The entries of a lock's queue, each as client, time to live and token.
+    pub(crate) async fn entries(&self, name: &str) -> Vec<[String; 3]> {
+        let entries: Vec<String> = self.run(&["ZRANGE", &key_of("queue", name), "0", "-1"]).await;
+        let fields = |entry: String| entry.split('\u{1f}').map(str::to_owned).collect::<Vec<_>>();
+        entries.into_iter().map(|entry| fields(entry).try_into().expect("an entry has three fields")).collect()
+    }
+
+    /// The token and the fence under a lock's key.
+    pub(crate) async fn stored(&self, name: &str) -> Option<(String, u64)> {
+        let value: Option<String> = self.run(&["GET", &format!("lock:{name}")]).await;
+        let (token, fence) = value.as_deref()?.split_once('\u{1f}').expect("a value has a fence");
+        Some((token.to_owned(), fence.parse().unwrap()))
+    }
+
+    /// A caller that waits for the lock `job`, and is queued by now.
     pub(crate) async fn waiter(&self, locker: Locker, options: LockOptions) -> Waiter {
-        let before = self.places("job").await;
+        let before = self.queued("job").await;
         let waiter = tokio::spawn(async move { locker.lock("job", options).await });
-        until(async || self.places("job").await == before + 1).await;
+        until(async || self.queued("job").await == before + 1).await;
         waiter
     }
 
@@ -174,6 +188,23 @@ impl Drop for RedisServer {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// A key of Locker's own that belongs to a lock, as docs/protocol.md specifies it.
+pub(crate) fn key_of(what: &str, name: &str) -> String {
+    let slot = slot_of(&format!("lock:{name}"));
+    let tag = (0_u32..).find(|tag| slot_of(&tag.to_string()) == slot).unwrap();
+    let name = if ["fence", "client", "wake"].contains(&what) { "" } else { name };
+    format!("lock:\u{1f}{what}{{{tag}}}{name}")
+}
+
+/// The hash slot of a key, as the cluster specification has it.
+fn slot_of(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    let crc = tag.filter(|tag| !tag.is_empty()).unwrap_or(key).bytes().fold(0_u16, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    });
+    crc % 16384
 }
 
 /// A port that nobody listens on, for now.

@@ -73,7 +73,10 @@ impl Connection {
             match self.attempt(|client| self.run_once(invocation, confirmation, client)).await {
                 Ok((reply, _)) if reply.outcome == LATE && late < MOST_LATE => late += 1,
                 Ok((reply, _)) if reply.outcome == LATE => return Err(self.clock_jumps()),
-                Ok((reply, confirmed)) => return Ok((Reply { retried: retries.retried, ..reply }, confirmed)),
+                Ok((mut reply, confirmed)) => {
+                    reply.retried = retries.retried;
+                    return Ok((reply, confirmed));
+                }
                 // Boxed to keep the common future small.
                 Err(error) => Box::pin(retries.after(self, error)).await?,
             }

@@ -7,6 +7,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{Script, Value};
 
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A use-by beyond all clocks.
+const NEVER: u64 = 1 << 53;
 
 /// A connection, and the scripts of the locker's own store.
 pub(super) struct Native {
@@ -27,29 +29,35 @@ impl Native {
             connection: client.get_multiplexed_async_connection_with_config(&config).await?,
             prefix: prefix.to_owned(),
             set: Script::new(concat!(
-                include_str!("../../../redis/fence.lua"),
-                include_str!("../../../redis/set.lua"),
-                include_str!("../../../redis/set_if_absent.lua")
+                include_str!("../../../redis/lua/time.lua"),
+                include_str!("../../../redis/lua/value.lua"),
+                include_str!("../../../redis/lua/fence.lua"),
+                include_str!("../../../redis/lua/queue.lua"),
+                include_str!("../../../redis/lua/set.lua")
             )),
             delete: Script::new(concat!(
-                include_str!("../../../redis/fence.lua"),
-                include_str!("../../../redis/place.lua"),
-                include_str!("../../../redis/delete_if_equal.lua")
+                include_str!("../../../redis/lua/time.lua"),
+                include_str!("../../../redis/lua/value.lua"),
+                include_str!("../../../redis/lua/fence.lua"),
+                include_str!("../../../redis/lua/queue.lua"),
+                include_str!("../../../redis/lua/release.lua"),
+                include_str!("../../../redis/lua/delete.lua")
             )),
         })
     }
 
     /// Takes a lock and releases it.
     pub(super) async fn pair(&mut self, name: &str) -> Result<()> {
-        let [key, fence, line] = ["", ":fence", ":line"].map(|what| format!("{}{name}{what}", self.prefix));
+        let keys = ["", ":fence", ":queue", ":grace", ":withdrawn"].map(|what| format!("{}{name}{what}", self.prefix));
         let token = token()?;
-        let mut set = self.set.key(&key);
-        let (_, _, other): (u64, i64, Option<Value>) =
-            set.key(&fence).arg(&token).arg(60_000).arg(120_000).invoke_async(&mut self.connection).await?;
-        let mut delete = self.delete.key(key);
-        let deleted: i64 = delete.key(fence).key(line).arg(&token).invoke_async(&mut self.connection).await?;
-        if other.is_some() || deleted != 1 {
-            bail!("somebody else uses the keys of this measurement");
+        let mut set = self.set.prepare_invoke();
+        set.key(&keys[..]).arg(NEVER).arg(&token).arg(60_000);
+        let set: (u64, String, Value, Value) = set.invoke_async(&mut self.connection).await?;
+        let mut delete = self.delete.prepare_invoke();
+        delete.key(&keys[..4]).arg(NEVER).arg(&token);
+        let deleted: (u64, String) = delete.invoke_async(&mut self.connection).await?;
+        if (&set.1[..], &deleted.1[..]) != ("stored", "deleted") {
+            bail!("another program uses the keys of this measurement");
         }
         Ok(())
     }
