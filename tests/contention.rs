@@ -83,7 +83,7 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
             // So that it is in line before the next one comes.
             tokio::task::yield_now().await;
         }
-        until(async || server.places("job").await == 1).await;
+        until(async || server.queued("job").await == 1).await;
         let before = commands(&server).await;
         locker.unlock("job", &first.token).await.unwrap();
         line.join_all().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use locker_host::{Cache, LockOptions, Locker, Memory, Quorum, Redis};
+use locker_host::{Cache, LockOptions, Locker, Memory, Quorum, Redis, QuorumMember};
 use rstest::rstest;
 
 use crate::harness::{Cluster, LONG, On, RedisServer, granted};
@@ -70,9 +70,9 @@ async fn the_locks_of_a_cluster_are_those_of_all_its_nodes() {
 #[tokio::test]
 async fn a_quorum_lists_what_a_majority_holds() {
     let members: Vec<_> = (0..3).map(|_| Memory::default()).collect();
-    let caches = members.iter().map(|member| Arc::new(member.clone()) as Arc<dyn Cache>);
+    let caches = members.iter().map(|member| Arc::new(member.clone()) as Arc<dyn QuorumMember>);
     let locker = Locker::new(Quorum::new(caches.collect()).unwrap()).unwrap();
     granted(locker.lock("job", LONG).await);
-    members[0].set_if_absent("leftover", "value", None).await.unwrap();
+    members[0].try_set("leftover", "value", None).await.unwrap();
     assert_eq!(names(&locker).await, ["job"]);
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locker_host::{Cache, Locker, Memory, Redis};
+use locker_host::{Locker, Memory, QuorumMember, Redis};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -29,6 +29,8 @@ use torn::{Tear, Torn};
 
 /// Over before the next pause is.
 const BRIEF: Duration = Duration::from_millis(8);
+/// Long enough for the other requests of a case to come in between.
+const WAIT: Duration = Duration::from_millis(5);
 /// So many hosts share a store.
 const HOSTS: usize = 3;
 
@@ -47,15 +49,15 @@ impl Store {
     }
 
     /// What each host sees of a part of the store that is empty yet.
-    fn empty(&self) -> Vec<Arc<dyn Cache>> {
+    fn empty(&self) -> Vec<Arc<dyn QuorumMember>> {
         match self {
             Self::Memory(_) => {
-                let shared: Arc<dyn Cache> = Arc::new(Memory::default());
+                let shared: Arc<dyn QuorumMember> = Arc::new(Memory::default());
                 vec![shared; HOSTS]
             }
             Self::Redis { hosts, .. } => {
                 let prefix = format!("{}:", unique());
-                hosts.iter().map(|host| Arc::new(host.clone().prefix(&prefix).unwrap()) as Arc<dyn Cache>).collect()
+                hosts.iter().map(|host| Arc::new(host.clone().prefix(&prefix).unwrap()) as Arc<dyn QuorumMember>).collect()
             }
         }
     }
@@ -112,7 +114,9 @@ const TTLS: [Duration; 6] = [LONG, LONG, LONG, LONG.checked_div(2).unwrap(), BRI
 fn request(ttls: &[Duration]) -> impl Strategy<Value = Request> {
     let ttl = || select(ttls.to_vec());
     prop_oneof![
-        4 => (value(), ttl()).prop_map(|(value, ttl)| Request::Set { value, ttl }),
+        3 => (value(), ttl()).prop_map(|(value, ttl)| Request::Set { value, ttl, wait: Duration::ZERO }),
+        // All with one time to live: a value in the queue keeps the one that it came with.
+        1 => value().prop_map(|value| Request::Set { value, ttl: LONG, wait: WAIT }),
         2 => (value(), ttl()).prop_map(|(value, ttl)| Request::Extend { value, ttl }),
         3 => value().prop_map(|value| Request::Delete { value }),
         2 => Just(Request::Get),
@@ -158,7 +162,7 @@ fn one_request_after_the_other_is_answered_as_the_model_says(#[values(On::Memory
     });
 }
 
-async fn agree(hosts: &[Arc<dyn Cache>], steps: Vec<Step>) -> Result<(), String> {
+async fn agree(hosts: &[Arc<dyn QuorumMember>], steps: Vec<Step>) -> Result<(), String> {
     let mut keys = HashMap::<String, Key>::new();
     for step in steps {
         let (host, key, request) = match step {
@@ -185,7 +189,7 @@ fn scripts(ttls: &[Duration]) -> impl Strategy<Value = Vec<Vec<(String, Request)
     prop::collection::vec(script, 2..=HOSTS)
 }
 
-fn with_hosts(hosts: Vec<Arc<dyn Cache>>, scripts: &[Vec<(String, Request)>]) -> Vec<Script> {
+fn with_hosts(hosts: Vec<Arc<dyn QuorumMember>>, scripts: &[Vec<(String, Request)>]) -> Vec<Script> {
     let scripts = scripts.iter().zip(hosts).enumerate();
     scripts.map(|(number, (script, cache))| Script(Client { number, cache }, script.clone())).collect()
 }
@@ -206,7 +210,7 @@ fn many_requests_at_once_happen_in_some_order(#[case] on: On, #[case] cases: u32
 fn a_store_that_takes_two_steps_for_one_is_found_out(#[values(Tear::Set, Tear::Delete)] tear: Tear) {
     let runtime = runtime();
     let mut agrees = |scripts: Vec<_>| {
-        let torn: Arc<dyn Cache> = Arc::new(Torn { memory: Memory::default(), tear });
+        let torn: Arc<dyn QuorumMember> = Arc::new(Torn { memory: Memory::default(), tear });
         let workers = with_hosts(vec![torn; HOSTS], &scripts);
         linearizability::check(&runtime.block_on(at_once(workers)))
     };
@@ -216,7 +220,7 @@ fn a_store_that_takes_two_steps_for_one_is_found_out(#[values(Tear::Set, Tear::D
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let whose = || select(vec![Whose::Own, Whose::Last]);
-    let wait = select(vec![Duration::ZERO, Duration::from_millis(5)]);
+    let wait = select(vec![Duration::ZERO, WAIT]);
     let act = prop_oneof![
         4 => (select(TTLS.to_vec()), wait).prop_map(|(ttl, wait)| Act::Lock { ttl, wait }),
         3 => whose().prop_map(Act::Unlock),

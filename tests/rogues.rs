@@ -79,7 +79,7 @@ async fn one_that_reaches_for_the_cache_holds_no_more_than_it_may() {
 #[case(&["set", "key", "value", "1"])]
 #[case(&["extend", "key", "value", "1"])]
 #[case(&["delete", "key", "another"])]
-#[case(&["wait", "key", "1"])]
+#[case(&["set", "key", "value", "1", "1"])]
 #[tokio::test]
 async fn one_that_asks_too_often_is_refused(#[case] words: &[&str]) {
     let mut rogue = forceful(&locker(), scope().max_requests(20)).await;
@@ -99,11 +99,11 @@ async fn one_that_may_ask_no_more_can_still_release_what_it_holds() {
 }
 
 #[tokio::test]
-async fn one_whose_wait_is_refused_keeps_no_place_in_the_line() {
+async fn one_whose_wait_is_refused_is_not_in_the_queue() {
     let locker = locker();
     let mut rogue = forceful(&locker, scope().max_requests(1)).await;
     let lease = granted(locker.lock("plugin/job", LONG).await);
-    for words in [&["get", "job"][..], &["wait", "job", "60000"]] {
+    for words in [&["get", "job"][..], &["set", "job", "value", "60000", "60000"]] {
         rogue.run(words).await;
     }
     let waiter = locker.clone();

@@ -127,7 +127,7 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
     let lease = granted(locker.lock("job", LONG).await);
     let waiter = server.waiter(locker.clone(), patiently()).await;
     waiter.abort();
-    until(async || server.places("job").await == 0 && server.channels().await.is_empty()).await;
+    until(async || server.queued("job").await == 0 && server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
     assert_eq!(server.keys().await, ["lock:\u{1f}fence{lock:job}"]);
 }

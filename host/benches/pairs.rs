@@ -4,10 +4,10 @@
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use locker_guest::cache::{self as rules, Delete, Entry, Error, Extend, Set, Stored};
+use locker_guest::cache::{self as rules, DeleteOutcome, Entry, Error, ExtendOutcome, SetOutcome, Stored};
 use locker_guest::lock::{Lock, Options, lock, unlock};
 use locker_host::{Cache, LockOptions, Locker, Memory};
 
@@ -30,7 +30,7 @@ fn held(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lock and unlock, while others are held");
     for held in [1, 1_000, 1_000_000] {
         let (memory, runtime) = (Memory::default(), runtime());
-        let hold = async |number| memory.set_if_absent(&format!("held-{number}"), "token", Some(LONG)).await;
+        let hold = async |number| memory.try_set(&format!("held-{number}"), "token", Some(LONG)).await;
         let locker = Locker::new(memory.clone()).expect("the component runs");
         group.bench_function(held.to_string(), |bencher| {
             for number in 0..held {
@@ -91,7 +91,7 @@ fn millis(ttl: Duration) -> u64 {
 }
 
 fn stored(stored: locker_host::Stored) -> Stored {
-    Stored { revision: stored.revision, ttl_ms: millis(stored.ttl) }
+    Stored { revision: stored.revision, ttl_ms: millis(stored.deadline.saturating_duration_since(Instant::now())) }
 }
 
 fn entry(entry: locker_host::Entry) -> Entry {
@@ -103,36 +103,38 @@ fn failed(error: locker_host::CacheError) -> Error {
 }
 
 impl rules::Cache for Native {
-    fn set_if_absent(&mut self, key: &str, value: &str, ttl_ms: Option<u64>) -> Result<Set, Error> {
-        let set = now(self.0.set_if_absent(key, value, ttl_ms.map(Duration::from_millis))).map_err(failed)?;
-        Ok(match set {
-            locker_host::Set::Stored(answer) => Set::Stored(stored(answer)),
-            locker_host::Set::Occupied(answer) => Set::Occupied(entry(answer)),
+    fn set_if_absent(
+        &mut self,
+        key: &str,
+        value: &str,
+        ttl_ms: Option<u64>,
+        wait_ms: u64,
+    ) -> Result<SetOutcome, Error> {
+        let (ttl, wait) = (ttl_ms.map(Duration::from_millis), Duration::from_millis(wait_ms));
+        Ok(match now(self.0.set_if_absent(key, value, ttl, wait)).map_err(failed)? {
+            locker_host::SetOutcome::Stored(answer) => SetOutcome::Stored(stored(answer)),
+            locker_host::SetOutcome::Occupied(answer) => SetOutcome::Occupied(entry(answer)),
         })
     }
 
-    fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<Extend, Error> {
+    fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
         let extended = now(self.0.extend_if_equal(key, value, Duration::from_millis(ttl_ms))).map_err(failed)?;
         Ok(match extended {
-            locker_host::Extend::Extended(answer) => Extend::Extended(stored(answer)),
-            locker_host::Extend::Absent => Extend::Absent,
-            locker_host::Extend::Different => Extend::Different,
+            locker_host::ExtendOutcome::Extended(answer) => ExtendOutcome::Extended(stored(answer)),
+            locker_host::ExtendOutcome::Absent => ExtendOutcome::Absent,
+            locker_host::ExtendOutcome::Different => ExtendOutcome::Different,
         })
     }
 
-    fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<Delete, Error> {
+    fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<DeleteOutcome, Error> {
         Ok(match now(self.0.delete_if_equal(key, value)).map_err(failed)? {
-            locker_host::Delete::Deleted => Delete::Deleted,
-            locker_host::Delete::Absent => Delete::Absent,
-            locker_host::Delete::Different => Delete::Different,
+            locker_host::DeleteOutcome::Deleted => DeleteOutcome::Deleted,
+            locker_host::DeleteOutcome::Absent => DeleteOutcome::Absent,
+            locker_host::DeleteOutcome::Different => DeleteOutcome::Different,
         })
     }
 
     fn get(&mut self, key: &str) -> Result<Option<Entry>, Error> {
         Ok(now(self.0.get(key)).map_err(failed)?.map(entry))
-    }
-
-    fn wait_until_absent(&mut self, _: &str, _: u64) -> Result<u64, Error> {
-        unreachable!("nobody waits here")
     }
 }

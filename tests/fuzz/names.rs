@@ -70,7 +70,7 @@ async fn list_under_prefix(server: &RedisServer, prefix: &str) {
     match Redis::open(&server.url()).unwrap().prefix(prefix) {
         Ok(redis) if prefix.len() < 1000 => {
             let (key, value) = ("job", "value");
-            _ = redis.set_if_absent(key, value, Some(LONG)).await.unwrap();
+            _ = redis.try_set(key, value, Some(LONG)).await.unwrap();
             assert_eq!(redis.keys().await.unwrap(), [key]);
             _ = redis.delete_if_equal(key, value).await.unwrap();
         }

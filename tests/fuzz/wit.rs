@@ -75,7 +75,7 @@ fn call(by: By, input: &mut Unstructured) -> Result<Vec<String>> {
             &["extend", "text", "text", "number"],
             &["delete", "text", "text"],
             &["get", "text"],
-            &["wait", "text", "number"],
+            &["set", "text", "text", "number", "number"],
             &["random", "number"],
             &["raw", "number", "number"],
         ])?,

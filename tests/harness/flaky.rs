@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Locker, Memory, Set};
+use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Locker, Memory, SetOutcome};
 
 #[derive(Clone, Default)]
 pub(crate) struct Flaky {
@@ -32,11 +32,21 @@ impl Flaky {
 
 #[async_trait]
 impl Cache for Flaky {
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
-        self.memory.set_if_absent(key, value, ttl).await
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        self.memory.try_set(key, value, ttl).await
     }
 
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        self.memory.set_if_absent(key, value, ttl, wait).await
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         self.extensions.fetch_add(1, Ordering::SeqCst);
         if self.failures.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err(CacheError::new(ErrorKind::Unavailable, "the store is away"));
@@ -44,15 +54,15 @@ impl Cache for Flaky {
         self.memory.extend_if_equal(key, value, ttl).await
     }
 
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.memory.delete_if_equal(key, value).await
+    }
+
+    async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        self.memory.withdraw(key, value).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
         self.memory.get(key).await
-    }
-
-    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
-        self.memory.wait_until_absent(key, timeout).await
     }
 }

@@ -1,9 +1,9 @@
 //! Clients of a store, who note what they ask and what they are told.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use locker_host::{Cache, Delete, Entry, Extend, Set};
+use locker_host::{DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -12,7 +12,7 @@ use super::reference::{Answer, Event, Request, Seen};
 /// A client with a connection of its own.
 pub(super) struct Client {
     pub(super) number: usize,
-    pub(super) cache: Arc<dyn Cache>,
+    pub(super) cache: Arc<dyn QuorumMember>,
 }
 
 impl Client {
@@ -26,24 +26,30 @@ impl Client {
     async fn answer(&self, key: &str, request: &Request) -> Answer {
         let cache = &self.cache;
         let answer = match request {
-            Request::Set { value, ttl } => cache.set_if_absent(key, value, Some(*ttl)).await.map(|set| match set {
-                Set::Stored(stored) => Answer::Stored { revision: stored.revision, ttl: stored.ttl },
-                Set::Occupied(entry) => Answer::Occupied(entry.into()),
-            }),
-            Request::Extend { value, ttl } => {
-                cache.extend_if_equal(key, value, *ttl).await.map(|extend| match extend {
-                    Extend::Extended(stored) => Answer::Extended { revision: stored.revision, ttl: stored.ttl },
-                    Extend::Absent => Answer::Absent,
-                    Extend::Different => Answer::Different,
+            Request::Set { value, ttl, wait } => {
+                cache.set_if_absent(key, value, Some(*ttl), *wait).await.map(|outcome| match outcome {
+                    SetOutcome::Stored(stored) => {
+                        Answer::Stored { revision: stored.revision, ttl: left(stored.deadline) }
+                    }
+                    SetOutcome::Occupied(entry) => Answer::Occupied(entry.into()),
                 })
             }
-            Request::Delete { value } => cache.delete_if_equal(key, value).await.map(|delete| match delete {
-                Delete::Deleted => Answer::Deleted,
-                Delete::Absent => Answer::Absent,
-                Delete::Different => Answer::Different,
+            Request::Extend { value, ttl } => {
+                cache.extend_if_equal(key, value, *ttl).await.map(|outcome| match outcome {
+                    ExtendOutcome::Extended(stored) => {
+                        Answer::Extended { revision: stored.revision, ttl: left(stored.deadline) }
+                    }
+                    ExtendOutcome::Absent => Answer::Absent,
+                    ExtendOutcome::Different => Answer::Different,
+                })
+            }
+            Request::Delete { value } => cache.delete_if_equal(key, value).await.map(|outcome| match outcome {
+                DeleteOutcome::Deleted => Answer::Deleted,
+                DeleteOutcome::Absent => Answer::Absent,
+                DeleteOutcome::Different => Answer::Different,
             }),
             Request::Raise { value, revision } => {
-                let raised = cache.raise(key, value, *revision).await;
+                let raised = cache.raise_revision(key, value, *revision).await;
                 raised.map(|raised| if raised { Answer::Raised } else { Answer::Neither })
             }
             Request::Get => {
@@ -52,6 +58,10 @@ impl Client {
         };
         answer.unwrap_or_else(|error| Answer::Failed(error.to_string()))
     }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }
 
 impl From<Entry> for Seen {

@@ -85,7 +85,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(60);
 
     fn set(value: &str) -> Request {
-        Request::Set { value: value.to_owned(), ttl: TTL }
+        Request::Set { value: value.to_owned(), ttl: TTL, wait: Duration::ZERO }
     }
 
     fn delete(value: &str) -> Request {

@@ -55,7 +55,7 @@ impl Worker for Person {
                         own.clone_from(&token);
                         self.last.lock().unwrap().clone_from(&token);
                     }
-                    (Request::Set { value: token, ttl: *ttl }, answer)
+                    (Request::Set { value: token, ttl: *ttl, wait: *wait }, answer)
                 }
                 Act::Unlock(whose) => {
                     let value = token(whose);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// What a client asks of a key.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
-    Set { value: String, ttl: Duration },
+    /// With a wait it happens when the caller leaves the queue.
+    Set { value: String, ttl: Duration, wait: Duration },
     Extend { value: String, ttl: Duration },
     Delete { value: String },
     Raise { value: String, revision: u64 },
@@ -87,7 +88,7 @@ impl Key {
         let held_by_other =
             |value: &str| live.filter(|held| held.value != value).ok_or("it does not hold another value");
         match (&event.request, &event.answer) {
-            (Request::Set { value, ttl }, Answer::Stored { revision, ttl: left }) => match holding(value) {
+            (Request::Set { value, ttl, .. }, Answer::Stored { revision, ttl: left }) => match holding(value) {
                 Ok(held) if held.revision == *revision => held.agrees(*left, event).map(|()| self.clone()),
                 _ if !free => Err("it is taken".to_owned()),
                 _ if *revision <= self.last_revision => Err("the revision does not rise".to_owned()),
@@ -180,7 +181,7 @@ mod tests {
     }
 
     fn set(value: &str) -> Request {
-        Request::Set { value: value.to_owned(), ttl: TTL }
+        Request::Set { value: value.to_owned(), ttl: TTL, wait: Duration::ZERO }
     }
 
     fn stored(revision: u64, ttl: Duration) -> Answer {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, Delete, Entry, Extend, Memory, Set};
+use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Memory, QuorumMember, SetOutcome};
 
 /// What is torn apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,23 +42,23 @@ impl Torn {
 
 #[async_trait]
 impl Cache for Torn {
-    async fn set_if_absent(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<Set, CacheError> {
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
         pause(1).await;
         if self.tear == Tear::Set && self.look(key).await?.is_none() {
             self.delete(key).await?;
         }
-        self.memory.set_if_absent(key, value, ttl).await
+        self.memory.try_set(key, value, ttl).await
     }
 
-    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<Extend, CacheError> {
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         self.memory.extend_if_equal(key, value, ttl).await
     }
 
-    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<Delete, CacheError> {
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         pause(1).await;
         if self.tear == Tear::Delete && self.look(key).await?.is_some_and(|entry| entry.value == value) {
             self.delete(key).await?;
-            return Ok(Delete::Deleted);
+            return Ok(DeleteOutcome::Deleted);
         }
         self.memory.delete_if_equal(key, value).await
     }
@@ -67,8 +67,19 @@ impl Cache for Torn {
         pause(1).await;
         self.memory.get(key).await
     }
+}
 
-    async fn wait_until_absent(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
-        self.memory.wait_until_absent(key, timeout).await
+#[async_trait]
+impl QuorumMember for Torn {
+    async fn watch(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
+        self.memory.watch(key, timeout).await
+    }
+
+    async fn raise_revision(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
+        self.memory.raise_revision(key, value, revision).await
+    }
+
+    async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
+        self.memory.restore(key, value, ttl, revision).await
     }
 }

@@ -19,22 +19,18 @@ impl Reading {
         self.micros.saturating_add(u64::try_from(passed.as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// An instant at which the server's clock does not yet show more than `micros`. It is not after `now`, at which it is known to show
-    /// that already: so a server clock that was set forward does not make a lease longer.
-    pub(super) fn instant_of(&self, micros: u64, now: Instant) -> Instant {
-        let instant = match micros.checked_sub(self.micros) {
-            Some(later) => self.sent.checked_add(slower(Duration::from_micros(later))),
+    /// An instant at which the server's clock does not yet show more than `micros`. None if it cannot have shown that by `now`: then the
+    /// clock was set forward, or it is another server's.
+    pub(super) fn instant_of(&self, micros: u64, now: Instant) -> Option<Instant> {
+        let passed = now.saturating_duration_since(self.sent);
+        match micros.checked_sub(self.micros).map(Duration::from_micros) {
+            Some(later) if later > passed + passed / 1000 => None,
+            Some(later) => self.sent.checked_add(slower(later)),
             None => {
                 let earlier = Duration::from_micros(self.micros - micros);
-                Some(
-                    earlier
-                        .checked_add(earlier / 1000)
-                        .and_then(|earlier| self.sent.checked_sub(earlier))
-                        .unwrap_or(self.sent),
-                )
+                self.sent.checked_sub(earlier.checked_add(earlier / 1000)?)
             }
-        };
-        instant.unwrap_or(now).min(now)
+        }
     }
 }
 
@@ -94,20 +90,20 @@ mod tests {
     #[test]
     fn a_lease_that_was_handed_over_is_counted_from_then_and_not_from_when_it_was_heard() {
         let (reading, now) = reading();
-        let since = reading.instant_of(104 * SECOND, now);
+        let since = reading.instant_of(104 * SECOND, now).unwrap();
         assert_eq!(since - reading.sent, Duration::from_millis(3996));
     }
 
     #[test]
-    fn a_server_clock_that_was_set_forward_makes_no_lease_longer() {
+    fn a_server_clock_that_was_set_forward_tells_no_instant() {
         let (reading, now) = reading();
-        assert_eq!(reading.instant_of(500 * SECOND, now), now);
-        assert_eq!(reading.instant_of(u64::MAX, now), now);
+        assert_eq!(reading.instant_of(500 * SECOND, now), None);
+        assert_eq!(reading.instant_of(u64::MAX, now), None);
     }
 
     #[test]
     fn a_message_from_before_the_reading_is_counted_back() {
         let (reading, now) = reading();
-        assert_eq!(reading.sent - reading.instant_of(99 * SECOND, now), Duration::from_millis(1001));
+        assert_eq!(reading.sent - reading.instant_of(99 * SECOND, now).unwrap(), Duration::from_millis(1001));
     }
 }

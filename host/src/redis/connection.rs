@@ -14,6 +14,7 @@ use redis::{
 use super::address::Address;
 use super::client::Client;
 use super::clock::Clocks;
+use super::late_extensions::LateExtensions;
 use super::pubsub::Subscriptions;
 
 /// How long an idle channel stays subscribed: where there was one waiter, there may be a next one.
@@ -24,6 +25,7 @@ pub(super) struct Connection {
     settings: Settings,
     subscriptions: Arc<Subscriptions>,
     clocks: Clocks,
+    late_extensions: LateExtensions,
     /// Distinguishes this client's queue entries and channels from those of others.
     client_id: String,
     current: Arc<Mutex<CurrentConnection>>,
@@ -39,6 +41,12 @@ pub(super) struct Settings {
     pub(super) root_certificates: Option<Vec<u8>>,
 }
 
+impl Settings {
+    fn longest_delay(&self) -> Duration {
+        self.timeout + Duration::from_secs(1)
+    }
+}
+
 #[derive(Default)]
 struct CurrentConnection {
     client: Option<Client>,
@@ -51,7 +59,9 @@ impl Connection {
         // Without random bytes, entries with the same id would still be told apart by their values.
         let client_id = format!("{:016x}", getrandom::u64().unwrap_or_default());
         let (subscriptions, current, connecting) = (Arc::default(), Arc::default(), tokio::sync::Mutex::default());
-        Self { address, settings, subscriptions, clocks: Clocks::default(), client_id, current, connecting }
+        let late_extensions = LateExtensions::new(settings.longest_delay());
+        let clocks = Clocks::default();
+        Self { address, settings, subscriptions, clocks, late_extensions, client_id, current, connecting }
     }
 
     /// Another connection to the same address.
@@ -75,6 +85,15 @@ impl Connection {
 
     pub(super) fn clocks(&self) -> &Clocks {
         &self.clocks
+    }
+
+    pub(super) fn late_extensions(&self) -> &LateExtensions {
+        &self.late_extensions
+    }
+
+    /// Longer than a request can be under way and still take effect.
+    pub(super) fn longest_delay(&self) -> Duration {
+        self.settings.longest_delay()
     }
 
     pub(super) fn client_id(&self) -> &str {

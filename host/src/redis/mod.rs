@@ -6,6 +6,7 @@
 //! - `retry`: what a server is asked, and when it is asked again; `failure`: what its errors mean; `clock`: what is known of its clock.
 //! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
 //! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.
+//! - `late_extensions`: what a holder may count on while an extension may come late.
 //! - `queue`: waiting for a lock; `pubsub`: which callers of this process are notified on which channel.
 
 mod address;
@@ -14,6 +15,7 @@ mod clock;
 mod connection;
 mod failure;
 mod keys;
+mod late_extensions;
 mod pubsub;
 mod queue;
 mod reply;
@@ -39,13 +41,13 @@ use reply::{Reply, malformed};
 use retry::Request;
 use script::{Invocation, Script, script};
 
-static SET: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "set");
-static EXTEND: LazyLock<Script> = script!(true, "time", "value", "extend");
-static DELETE: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "release", "delete");
-static WITHDRAW: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "release", "withdraw");
-static GET: LazyLock<Script> = script!(false, "time", "value", "get");
-static RAISE: LazyLock<Script> = script!(true, "time", "value", "raise");
-static RESTORE: LazyLock<Script> = script!(true, "time", "value", "restore");
+static SET: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "set");
+static EXTEND: LazyLock<Script> = script!(Writes, "time", "value", "extend");
+static DELETE: LazyLock<Script> = script!(Writes, "time", "value", "fence", "queue", "release", "delete");
+static WITHDRAW: LazyLock<Script> = script!(Writes, "time", "value", "fence", "queue", "release", "withdraw");
+static GET: LazyLock<Script> = script!(Reads, "time", "value", "get");
+static RAISE: LazyLock<Script> = script!(Writes, "time", "value", "raise");
+static RESTORE: LazyLock<Script> = script!(Writes, "time", "value", "restore");
 
 /// A store in Redis 6.2 or later, shared by all clients of the same server, database and prefix.
 ///
@@ -167,24 +169,20 @@ impl Redis {
     }
 
     async fn run(&self, script: &Script, of: &Keys, keys: &[&str], args: &[&str]) -> Result<Reply, CacheError> {
-        self.connection.run(&Invocation { script, slot: of.slot, keys, args }).await
+        self.connection.run(&Invocation { script, slot: of.slot, keys, args, repeats: false }).await
     }
 
-    /// Like `run`, and then waits for replicas if the outcome says that something was written. Answers whether enough have confirmed it.
+    /// Runs a script and then waits for replicas, if the outcome says that something was written. Answers whether enough have confirmed it.
     async fn run_confirmed(
         &self,
-        script: &Script,
-        of: &Keys,
-        keys: &[&str],
-        args: &[&str],
+        invocation: &Invocation<'_>,
         wrote: fn(&str) -> bool,
     ) -> Result<(Reply, Result<(), CacheError>), CacheError> {
-        if self.replicas == 0 {
-            return Ok((self.run(script, of, keys, args).await?, Ok(())));
-        }
         let asked = self.replicas;
-        let invocation = Invocation { script, slot: of.slot, keys, args };
-        let (reply, confirmed) = self.connection.run_confirmed(&invocation, Some((asked, wrote))).await?;
+        if asked == 0 {
+            return Ok((self.connection.run(invocation).await?, Ok(())));
+        }
+        let (reply, confirmed) = self.connection.run_confirmed(invocation, Some((asked, wrote))).await?;
         if confirmed >= i64::from(asked) {
             return Ok((reply, Ok(())));
         }
@@ -198,14 +196,8 @@ impl Redis {
     }
 
     /// Makes one attempt. What replicas have not confirmed is withdrawn.
-    async fn set(
-        &self,
-        keys: &Keys,
-        value: &str,
-        ttl: Duration,
-        entry: Option<(&str, bool)>,
-    ) -> Result<SetOutcome, CacheError> {
-        let outcome = self.set_confirmed(keys, value, ttl, entry).await;
+    async fn set(&self, keys: &Keys, value: &str, ttl: Duration) -> Result<SetOutcome, CacheError> {
+        let outcome = self.set_confirmed(keys, value, ttl, None, false).await;
         if self.replicas > 0 && outcome.is_err() {
             // If this fails too, the value expires.
             _ = self.withdraw_entry(keys, value).await;
@@ -213,21 +205,21 @@ impl Redis {
         outcome
     }
 
-    /// Makes one attempt. With a queue entry it removes the entry, and with `true`, that of the client's last waiter.
+    /// Makes one attempt. With a queue entry it is the last step of a wait, and removes the entry.
     async fn set_confirmed(
         &self,
         keys: &Keys,
         value: &str,
         ttl: Duration,
-        entry: Option<(&str, bool)>,
+        entry: Option<&str>,
+        repeats: bool,
     ) -> Result<SetOutcome, CacheError> {
-        let (withdrawn, client) = (keys.withdrawn(value), keys.client(self.connection.client_id()));
-        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &withdrawn, &client];
-        let names = if matches!(entry, Some((_, true))) { &names[..] } else { &names[..5] };
+        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &keys.withdrawn(value)];
         let ttl_ms = millis(ttl);
-        let args = [value, &ttl_ms, entry.map_or("", |(entry, _)| entry)];
+        let args = [value, &ttl_ms, entry.unwrap_or_default()];
         let args = if entry.is_some() { &args[..] } else { &args[..2] };
-        let (mut reply, confirmed) = self.run_confirmed(&SET, keys, names, args, |outcome| outcome == "stored").await?;
+        let set = Invocation { script: &SET, slot: keys.slot, keys: &names, args, repeats };
+        let (mut reply, confirmed) = self.run_confirmed(&set, |outcome| outcome == "stored").await?;
         confirmed?;
         self.set_outcome(&mut reply, ttl)
     }
@@ -248,15 +240,11 @@ impl Redis {
 
     async fn withdraw_entry(&self, keys: &Keys, value: &str) -> Result<(), CacheError> {
         let subscriptions = self.connection.subscriptions();
-        let (id, entry) = (self.connection.client_id(), subscriptions.abandoned_entry(&keys.queue, value));
-        let (withdrawn, client) = (keys.withdrawn(value), keys.client(id));
-        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &withdrawn, &client];
-        let idle = !subscriptions.has_waiters(&keys.channel(id));
-        let names = if idle { &names[..] } else { &names[..5] };
-        // Longer than any request can be on its way and take effect.
-        let keep = millis(self.connection.timeout() + Duration::from_secs(1));
+        let entry = subscriptions.abandoned_entry(&keys.queue, value);
+        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &keys.withdrawn(value)];
+        let keep = millis(self.connection.longest_delay());
         let args = [value, entry.as_deref().unwrap_or_default(), &keep];
-        self.run(&WITHDRAW, keys, names, &args).await?;
+        self.run(&WITHDRAW, keys, &names, &args).await?;
         subscriptions.forget_entry(&keys.queue, value);
         Ok(())
     }
@@ -286,7 +274,7 @@ impl fmt::Debug for Redis {
 #[async_trait]
 impl Cache for Redis {
     async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
-        self.set(&self.keys(key), value, countable(ttl.unwrap_or(self.default_ttl))?, None).await
+        self.set(&self.keys(key), value, countable(ttl.unwrap_or(self.default_ttl))?).await
     }
 
     async fn set_if_absent(
@@ -309,15 +297,18 @@ impl Cache for Redis {
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         let (keys, ttl) = (self.keys(key), countable(ttl)?);
-        let wrote = |outcome: &str| outcome == "extended";
-        let (mut reply, confirmed) =
-            self.run_confirmed(&EXTEND, &keys, &[&keys.lock], &[value, &millis(ttl)], wrote).await?;
+        let (names, ttl_ms) = ([&keys.lock[..]], millis(ttl));
+        let args = [value, &ttl_ms];
+        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args: &args, repeats: false };
+        let (mut reply, confirmed) = self.run_confirmed(&extend, |outcome| outcome == "extended").await?;
         // The lock is still held, but it is not sure for how long.
         confirmed?;
         match &reply.outcome[..] {
             "extended" => {
                 let revision = self.parsed(reply.number())?;
-                let deadline = reply.deadline(ttl).or_else(|| reply.deadline(YEAR)).unwrap_or(reply.reading.sent);
+                // An earlier copy of a shorter extension may arrive after this one.
+                let lasts = self.connection.late_extensions().shortest(&keys.lock, value, ttl, reply.retried);
+                let deadline = reply.deadline(lasts).or_else(|| reply.deadline(YEAR)).unwrap_or(reply.reading.sent);
                 Ok(ExtendOutcome::Extended(Stored { revision, deadline }))
             }
             "absent" => Ok(ExtendOutcome::Absent),

@@ -98,11 +98,6 @@ impl Subscriptions {
         self.table().channels.contains_key(channel)
     }
 
-    /// Whether a caller waits on a channel.
-    pub(super) fn has_waiters(&self, channel: &str) -> bool {
-        self.table().channels.get(channel).is_some_and(|channel| !channel.queues.is_empty())
-    }
-
     /// The entry of a value whose caller went away, until [`Subscriptions::forget_entry`].
     pub(super) fn abandoned_entry(&self, queue: &str, value: &str) -> Option<String> {
         self.table().abandoned.get(&(queue.to_owned(), value.to_owned())).cloned()
@@ -145,13 +140,6 @@ impl Subscriptions {
         }
     }
 
-    /// Lets all waiters of a queue confirm their entries.
-    pub(super) fn wake_queue(&self, channel: &str, name: &str) {
-        if let Some(queue) = self.table().channels.get(channel).and_then(|channel| channel.queues.get(name)) {
-            queue.values().for_each(|waiter| waiter.notify.notify_one());
-        }
-    }
-
     /// Lets all waiters confirm their entries: messages may have been lost.
     pub(super) fn wake_all(&self) {
         let table = self.table();
@@ -183,8 +171,14 @@ impl Subscriber<'_> {
         &self.lock
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.place.name
+    /// Notifies the other waiters of the queue: all, or the one whose value this is.
+    pub(super) fn wake_others(&self, value: Option<&str>) {
+        let table = self.subscriptions.table();
+        let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
+        let others = queue.into_iter().flatten().filter(|(number, _)| **number != self.number);
+        others
+            .filter(|(_, waiter)| value.is_none_or(|value| waiter.value == value))
+            .for_each(|(_, waiter)| waiter.notify.notify_one());
     }
 
     /// Whether this waiter reports for all of its queue in this process.
@@ -192,15 +186,6 @@ impl Subscriber<'_> {
         let table = self.subscriptions.table();
         let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
         queue.and_then(|queue| queue.keys().next()) == Some(&self.number)
-    }
-
-    /// Whether no other waiter of this process uses the channel.
-    pub(super) fn is_last(&self) -> bool {
-        let table = self.subscriptions.table();
-        table
-            .channels
-            .get(self.place.channel)
-            .is_none_or(|channel| channel.queues.values().map(BTreeMap::len).sum::<usize>() == 1)
     }
 
     /// Resolves at the next notification after the last one, or at once if there was one since.
@@ -274,7 +259,7 @@ mod tests {
         assert!(first.is_reporter() && !second.is_reporter());
         drop(first);
         second.woken().await;
-        assert!(second.is_reporter() && second.is_last());
+        assert!(second.is_reporter());
     }
 
     #[test]

@@ -10,11 +10,11 @@ use super::keys::{Keys, SEPARATOR};
 use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
 use super::retry::Request;
-use super::script::{Script, script};
+use super::script::{Invocation, Script, script};
 use super::{Redis, millis};
 use crate::{CacheError, ErrorKind, SetOutcome, Stored};
 
-static ENQUEUE: LazyLock<Script> = script!(true, "time", "value", "fence", "queue", "enqueue");
+static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "enqueue");
 
 /// How long a queue is kept after the last request of a waiter, and a client's key after its last report.
 const KEEP_QUEUE: Duration = Duration::from_secs(10);
@@ -35,6 +35,8 @@ struct Waiter<'a> {
     subscriber: Subscriber<'a>,
     /// 0 until the server has given one.
     ticket: u64,
+    /// Whether an earlier copy of a request may still be under way.
+    retried: bool,
     ends: Instant,
 }
 
@@ -59,7 +61,7 @@ impl Redis {
         let channel = keys.channel(self.connection.client_id());
         // Where no one waits yet, an attempt spares a subscription. It overtakes no one.
         if !self.connection.subscriptions().is_subscribed(&channel) {
-            let outcome = self.set(&keys, value, ttl, None).await?;
+            let outcome = self.set(&keys, value, ttl).await?;
             if matches!(outcome, SetOutcome::Stored(_)) {
                 return Ok(outcome);
             }
@@ -68,7 +70,7 @@ impl Redis {
         let place = Place { channel: &channel, queue: &keys.queue, name, value, entry: &entry };
         let subscriber = self.subscriber(place);
         let (keys, channel, entry) = (&keys, &channel[..], &entry[..]);
-        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, ends }.wait().await
+        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }.wait().await
     }
 
     /// Returns when the key is free, or may be, or when `wait` is over.
@@ -81,7 +83,7 @@ impl Redis {
         let subscriber = self.subscriber(place);
         let (keys, channel, entry, value) = (&keys, &channel[..], &entry[..], &value[..]);
         let ttl = Duration::ZERO;
-        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, ends }.watch().await
+        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }.watch().await
     }
 
     fn subscriber<'a>(&self, place: Place<'a>) -> Subscriber<'a> {
@@ -106,7 +108,7 @@ impl Waiter<'_> {
             };
             _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
             if let Some(stored) = self.subscriber.take_hand_off().and_then(|hand_off| self.stored(hand_off)) {
-                return self.granted(stored).await;
+                return self.handed(stored).await;
             }
             if self.left().is_zero() {
                 return self.leave().await;
@@ -144,7 +146,9 @@ impl Waiter<'_> {
         let (ttl, ticket) = (millis(self.ttl), self.ticket.to_string());
         let (keep_queue, keep_client) = (millis(KEEP_QUEUE), millis(KEEP_CLIENT));
         let args = [self.value, &ttl, self.entry, &ticket, &keep_queue, &keep_client, self.channel];
-        let mut reply = self.redis.run(&ENQUEUE, self.keys, keys, &args).await?;
+        let enqueue = Invocation { script: &ENQUEUE, slot: self.keys.slot, keys, args: &args, repeats: self.retried };
+        let mut reply = self.redis.connection.run(&enqueue).await?;
+        self.retried |= reply.retried;
         match &reply.outcome[..] {
             "queued" => {
                 let (ticket, added) = self.redis.parsed((|| RedisResult::Ok((reply.number()?, reply.number()?)))())?;
@@ -154,7 +158,7 @@ impl Waiter<'_> {
                     return Ok(Enqueued::Queued(Duration::MAX));
                 }
                 if missing {
-                    self.redis.connection.subscriptions().wake_queue(self.channel, self.subscriber.name());
+                    self.subscriber.wake_others(None);
                 }
                 self.reported(&mut reply).await.map(Enqueued::Queued)
             }
@@ -168,8 +172,10 @@ impl Waiter<'_> {
 
     /// When the next report is due.
     async fn reported(&self, reply: &mut Reply) -> Result<Duration, CacheError> {
-        let fields = (|| RedisResult::Ok((reply.left()?, reply.number()?, reply.number()?)))();
-        let (left, ahead, subscribed) = self.redis.parsed(fields)?;
+        let fields = (|| RedisResult::Ok((reply.left()?, reply.number()?, reply.number()?, reply.text()?)))();
+        let (left, ahead, subscribed, holder) = self.redis.parsed(fields)?;
+        // The message that told another waiter of this client so may have been lost.
+        self.subscriber.wake_others(Some(&holder));
         if subscribed == 0 {
             // A node of a cluster that took over: it does not know the subscription.
             *self.subscriber.lock().lock().await = None;
@@ -184,42 +190,55 @@ impl Waiter<'_> {
         Ok(left.map_or(usual, |left| usual.min(left + stagger)))
     }
 
-    /// A lease that was handed over, unless it is over already: then the wait goes on.
+    /// A lease that was handed over, unless it is over already, or the message does not tell since when it lasts: then the server is
+    /// asked.
     fn stored(&self, hand_off: HandOff) -> Option<Stored> {
         let now = Instant::now();
-        let since = self.redis.connection.reading(self.keys.slot)?.instant_of(hand_off.at, now);
+        let since = self.redis.connection.reading(self.keys.slot)?.instant_of(hand_off.at, now)?;
         let deadline = since.checked_add(self.ttl)?;
         (deadline > now).then_some(Stored { revision: hand_off.fence, deadline })
     }
 
+    /// A message told that the lock is ours. If an earlier copy of a request may come late, the server is told to refuse it.
+    async fn handed(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
+        if !self.retried {
+            return self.granted(stored).await;
+        }
+        let outcome = self.set().await;
+        self.subscriber.set_queued(outcome.is_err());
+        outcome
+    }
+
     /// The lock is ours. Where replicas have to confirm that, it is requested again until they have.
     async fn granted(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
-        if self.redis.replicas == 0 {
-            self.subscriber.set_queued(false);
-            return Ok(SetOutcome::Stored(stored));
-        }
-        loop {
-            match self.redis.set_confirmed(self.keys, self.value, self.ttl, Some((self.entry, false))).await {
-                Err(error) if error.kind() == ErrorKind::Unavailable && self.left() > CONFIRM_DELAY => {
-                    tokio::time::sleep(CONFIRM_DELAY).await;
-                }
-                outcome => {
-                    self.subscriber.set_queued(outcome.is_err());
-                    return outcome;
-                }
+        let mut outcome = Ok(SetOutcome::Stored(stored));
+        if self.redis.replicas > 0 {
+            outcome = self.set().await;
+            while is_unavailable(&outcome) && self.left() > CONFIRM_DELAY {
+                tokio::time::sleep(CONFIRM_DELAY).await;
+                outcome = self.set().await;
             }
         }
+        self.subscriber.set_queued(outcome.is_err());
+        outcome
     }
 
     /// The last step of a wait.
     async fn leave(mut self) -> Result<SetOutcome, CacheError> {
-        let entry = Some((self.entry, self.subscriber.is_last()));
-        let outcome = self.redis.set(self.keys, self.value, self.ttl, entry).await;
+        let outcome = self.set().await;
         self.subscriber.set_queued(outcome.is_err());
         outcome
+    }
+
+    async fn set(&self) -> Result<SetOutcome, CacheError> {
+        self.redis.set_confirmed(self.keys, self.value, self.ttl, Some(self.entry), self.retried).await
     }
 
     fn left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
     }
+}
+
+fn is_unavailable(outcome: &Result<SetOutcome, CacheError>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
 }

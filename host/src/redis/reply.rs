@@ -57,7 +57,7 @@ impl Reply {
         }
     }
 
-    fn text(&mut self) -> RedisResult<String> {
+    pub(super) fn text(&mut self) -> RedisResult<String> {
         match self.fields.next() {
             Some(Value::BulkString(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
             Some(Value::SimpleString(text)) => Ok(text),

@@ -11,14 +11,22 @@ use super::reply::Reply;
 pub(super) struct Script {
     code: &'static str,
     hash: String,
-    /// Whether its first argument is a use-by.
-    writes: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Reads,
+    /// Its first argument is a use-by.
+    Writes,
+    /// The next one says how long a late request for the value is to be refused, in ms.
+    Grants,
 }
 
 /// A script that is made of the named files, one after the other.
 macro_rules! script {
-    ($writes:expr, $($file:literal),+) => {
-        std::sync::LazyLock::new(|| $crate::redis::script::Script::new(concat!($(include_str!(concat!("lua/", $file, ".lua")), "\n"),+), $writes))
+    ($kind:ident, $($file:literal),+) => {
+        std::sync::LazyLock::new(|| $crate::redis::script::Script::new(concat!($(include_str!(concat!("lua/", $file, ".lua")), "\n"),+), $crate::redis::script::Kind::$kind))
     };
 }
 pub(super) use script;
@@ -29,18 +37,29 @@ pub(super) struct Invocation<'a> {
     pub(super) slot: u16,
     pub(super) keys: &'a [&'a str],
     pub(super) args: &'a [&'a str],
+    /// Whether an earlier request for the same value may still be under way.
+    pub(super) repeats: bool,
+}
+
+/// What differs from attempt to attempt.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    /// Until when the script may take effect, in the server's time.
+    pub(super) use_by: u64,
+    /// For how many ms late requests for a value that is granted are refused. 0 unless an earlier attempt may come late.
+    pub(super) mark: u64,
 }
 
 impl Script {
-    pub(super) fn new(code: &'static str, writes: bool) -> Self {
-        Self { code, hash: redis::Script::new(code).get_hash().to_owned(), writes }
+    pub(super) fn new(code: &'static str, kind: Kind) -> Self {
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned(), kind }
     }
 }
 
 impl Invocation<'_> {
-    /// Runs it, to take effect by `use_by` in the server's time, and makes it known to a server that does not know it yet.
-    pub(super) async fn run(&self, client: &mut Client, use_by: u64) -> RedisResult<Reply> {
-        let command = self.command(use_by);
+    /// Runs it, and makes it known to a server that does not know it yet.
+    pub(super) async fn run(&self, client: &mut Client, terms: Terms) -> RedisResult<Reply> {
+        let command = self.command(terms);
         let sent = Instant::now();
         let value = match command.query_async(client).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
@@ -54,11 +73,14 @@ impl Invocation<'_> {
         Ok(reply)
     }
 
-    fn command(&self, use_by: u64) -> Cmd {
+    fn command(&self, terms: Terms) -> Cmd {
         let mut command = cmd("EVALSHA");
         command.arg(&self.script.hash).arg(self.keys.len()).arg(self.keys);
-        if self.script.writes {
-            command.arg(use_by);
+        if self.script.kind != Kind::Reads {
+            command.arg(terms.use_by);
+        }
+        if self.script.kind == Kind::Grants {
+            command.arg(terms.mark);
         }
         command.arg(self.args);
         command

@@ -21,7 +21,6 @@ mod bindings {
 
 use bindings::locker::locker::cache::{
     DeleteOutcome, Error, ExtendOutcome, SetOutcome, delete_if_equal, extend_if_equal, get, set_if_absent,
-    wait_until_absent,
 };
 use bindings::wasi::random::random::get_random_bytes;
 
@@ -40,10 +39,8 @@ impl bindings::Guest for Plugin {
 
 fn act(words: &[&str]) -> Result<String, Error> {
     Ok(match *words {
-        ["set", key, value, ttl_ms] => match set_if_absent(key, value, ttl_ms.parse().ok())? {
-            SetOutcome::Stored(stored) => format!("stored for {} ms", stored.ttl_ms),
-            SetOutcome::Occupied(entry) => format!("occupied by {}", entry.value),
-        },
+        ["set", key, value, ttl_ms] => set(key, value, ttl_ms, "0")?,
+        ["set", key, value, ttl_ms, wait_ms] => set(key, value, ttl_ms, wait_ms)?,
         ["extend", key, value, ttl_ms] => match extend_if_equal(key, value, ttl_ms.parse().unwrap_or_default())? {
             ExtendOutcome::Extended(_) => "extended",
             ExtendOutcome::Absent => "absent",
@@ -57,7 +54,6 @@ fn act(words: &[&str]) -> Result<String, Error> {
         }
         .to_owned(),
         ["get", key] => get(key)?.map_or_else(|| "absent".to_owned(), |entry| entry.value),
-        ["wait", key, timeout_ms] => wait_until_absent(key, timeout_ms.parse().unwrap_or(u64::MAX))?.to_string(),
         ["random", bytes] => get_random_bytes(bytes.parse().unwrap_or(u64::MAX)).len().to_string(),
         ["raw", "no text"] => raw_get(NO_TEXT.as_ptr().addr(), NO_TEXT.len()).to_owned(),
         ["raw", pointer, length] => {
@@ -68,6 +64,13 @@ fn act(words: &[&str]) -> Result<String, Error> {
             get(key)?;
         },
         _ => "what?".to_owned(),
+    })
+}
+
+fn set(key: &str, value: &str, ttl_ms: &str, wait_ms: &str) -> Result<String, Error> {
+    Ok(match set_if_absent(key, value, ttl_ms.parse().ok(), wait_ms.parse().unwrap_or(u64::MAX))? {
+        SetOutcome::Stored(stored) => format!("stored for {} ms", stored.ttl_ms),
+        SetOutcome::Occupied(entry) => format!("occupied by {}", entry.value),
     })
 }
 

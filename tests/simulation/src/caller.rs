@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::give_back::give_back;
 use crate::guest::{Answer, Error, ExtendOutcome, Guest, LockOutcome, Options, UnlockOutcome};
 use crate::ledger::Asked;
-use crate::lent::{Habits, Lent};
+use crate::orphan::orphan_cleanup;
 use crate::port::Port;
+use crate::process::Current;
+use crate::request::{Request, Step};
 use crate::script::{self, Operation};
-use crate::store::{DEFAULT_TTL_MS, MILLISECOND, Micros, Request};
-use crate::world::Current;
+use crate::sim_cache::{HostBugs, SimCache};
+use crate::table::{DEFAULT_TTL_MS, MILLISECOND};
 
 /// How long a call may take beyond what it was told to wait, in milliseconds.
 const DEADLINE_MS: u64 = 10_000;
@@ -19,7 +20,7 @@ pub(crate) struct Caller {
     port: Port,
     host: usize,
     guest: Arc<dyn Guest>,
-    habits: Habits,
+    bugs: HostBugs,
     owner: Option<String>,
     /// What it was granted last, under each name.
     tokens: BTreeMap<&'static str, Token>,
@@ -34,9 +35,9 @@ struct Token {
 }
 
 impl Caller {
-    pub(crate) fn new(port: Port, guest: Arc<dyn Guest>, habits: Habits, owner: Option<String>) -> Self {
+    pub(crate) fn new(port: Port, guest: Arc<dyn Guest>, bugs: HostBugs, owner: Option<String>) -> Self {
         let host = port.host();
-        Self { port, host, guest, habits, owner, tokens: BTreeMap::new() }
+        Self { port, host, guest, bugs, owner, tokens: BTreeMap::new() }
     }
 
     pub(crate) async fn follow(mut self, script: Vec<script::Operation>) {
@@ -63,7 +64,7 @@ impl Caller {
         let now = world.now;
         match outcome {
             Some(LockOutcome::Granted(lease)) => {
-                let deadline = self.asked(&current, now) + lease.ttl_ms * MILLISECOND;
+                let deadline = now + lease.ttl_ms * MILLISECOND;
                 let grant = world.ledger.granted(now, call, &lease, deadline);
                 let told = format!("is granted {key} with fence {} for {} ms", lease.fence, lease.ttl_ms);
                 world.tell(self.host, told);
@@ -74,12 +75,12 @@ impl Caller {
                 let told = format!("is told that {key} is held, with fence {}", holder.fence);
                 world.tell(self.host, told);
                 drop(world);
-                self.give_back(&current);
+                self.withdraw(&current);
             }
             None => {
                 world.tell(self.host, format!("does not learn whether it holds {key}"));
                 drop(world);
-                self.give_back(&current);
+                self.withdraw(&current);
             }
         }
     }
@@ -91,18 +92,18 @@ impl Caller {
         let shorter = self.port.now() + ttl_ms * MILLISECOND;
         self.port.world().ledger.extending(grant, shorter);
         let answer = self.port.within(guest.extend(self.cache(), key, &token, ttl_ms)).await;
-        let (current, outcome) = self.end(call, answer);
+        let (_, outcome) = self.end(call, answer);
         let mut world = self.port.world();
         let now = world.now;
         let told = match &outcome {
             Some(ExtendOutcome::Extended(lease)) => format!("has {key} for {} ms from then on", lease.ttl_ms),
-            Some(ExtendOutcome::Absent) => format!("cannot extend {key}: nobody holds it"),
+            Some(ExtendOutcome::Absent) => format!("cannot extend {key}: no caller holds it"),
             Some(ExtendOutcome::HeldByOther) => format!("cannot extend {key}: another holds it"),
             None => format!("does not learn whether it extended {key}"),
         };
         world.tell(self.host, told);
         if let Some(outcome) = outcome {
-            world.ledger.extended(now, call, grant, &outcome, self.asked(&current, now));
+            world.ledger.extended(now, call, grant, &outcome);
             if let (ExtendOutcome::Extended(lease), Some(token)) = (outcome, self.tokens.get_mut(key)) {
                 token.fence = lease.fence;
             }
@@ -111,13 +112,13 @@ impl Caller {
 
     async fn write(&mut self, key: &'static str) {
         let Some(Token { fence, grant, .. }) = self.tokens.get(key) else { return };
-        let request = Request::Write { key: key.to_owned(), fence: *fence, grant: *grant };
-        _ = self.port.exchange(request).await;
+        let step = Step::Write { key: key.to_owned(), fence: *fence, grant: *grant };
+        _ = self.port.exchange(Request { step, use_by: 0 }).await;
     }
 
     async fn unlock(&mut self, key: &'static str) {
         let Some(token) = self.tokens.get_mut(key) else { return };
-        // Who has sent a release counts as no holder any more, and never extends again.
+        // A caller that has sent a release counts as no holder any more, and never extends again.
         token.released = true;
         let (token, grant, guest) = (token.text.clone(), token.grant, self.guest.clone());
         let call = self.begin(key, Asked::Unlock { token: token.clone() }, 0);
@@ -127,7 +128,7 @@ impl Caller {
         let mut world = self.port.world();
         let told = match outcome {
             Some(UnlockOutcome::Released) => format!("has released {key}"),
-            Some(UnlockOutcome::Absent) => format!("has not released {key}: nobody holds it"),
+            Some(UnlockOutcome::Absent) => format!("has not released {key}: no caller holds it"),
             Some(UnlockOutcome::HeldByOther) => format!("has not released {key}: another holds it"),
             None => format!("does not learn whether it released {key}"),
         };
@@ -146,8 +147,8 @@ impl Caller {
         }
     }
 
-    fn cache(&self) -> Lent {
-        Lent::new(self.port.clone(), self.habits)
+    fn cache(&self) -> SimCache {
+        SimCache::new(self.port.clone(), self.bugs)
     }
 
     fn begin(&self, key: &str, asked: Asked, wait_ms: u64) -> usize {
@@ -156,7 +157,7 @@ impl Caller {
         world.tell(self.host, format!("{} {key}", asked.verb()));
         let id = world.ledger.begin(now, self.host, key, asked);
         let deadline = now + (DEADLINE_MS + wait_ms) * MILLISECOND;
-        world.processes[process].call = Some(Current { id, deadline, cancelled: false, asked: now, unowned: None });
+        world.processes[process].call = Some(Current { id, deadline, cancelled: false, orphan: None });
         id
     }
 
@@ -169,10 +170,8 @@ impl Caller {
             id: call,
             deadline: now,
             cancelled: false,
-            asked: now,
-            unowned: None,
+            orphan: None,
         });
-        process.listens = None;
         let outcome = match answer {
             Some(Ok(Ok(outcome))) => Some(outcome),
             Some(Ok(Err(Error::Unavailable(_)))) | None => None,
@@ -189,18 +188,17 @@ impl Caller {
         (current, outcome)
     }
 
-    /// From when on a time to live is counted.
-    fn asked(&self, current: &Current, now: Micros) -> Micros {
-        if self.habits.counts_from_the_answer { now } else { current.asked }
-    }
-
-    fn give_back(&self, current: &Current) {
-        let Some(unowned) = current.unowned.clone() else { return };
-        self.port.world().ledger.failed.push((self.host, unowned.value.clone()));
-        if !self.habits.gives_nothing_back {
-            let port = self.port.another();
-            let cache = Lent::new(port, self.habits);
-            self.port.world().spawned.push(Box::pin(give_back(cache, unowned)));
+    /// Withdraws what a call may have left in the store.
+    fn withdraw(&self, current: &Current) {
+        let Some(orphan) = current.orphan.clone() else { return };
+        let mut world = self.port.world();
+        world.ledger.failed.push((self.host, orphan.value.clone()));
+        if self.bugs.withdraws_nothing {
+            return;
         }
+        world.clients[self.host].withdrawing.insert(orphan.value.clone());
+        drop(world);
+        let cache = SimCache::new(self.port.another(self.host), self.bugs);
+        self.port.world().spawned.push(Box::pin(orphan_cleanup(cache, orphan)));
     }
 }

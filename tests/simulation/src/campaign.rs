@@ -81,7 +81,7 @@ impl Failure {
     /// What happened and what was wrong with it.
     #[must_use]
     pub fn told(&self) -> String {
-        let mut told: String = self.ended.story.iter().map(|line| format!("{line}\n")).collect();
+        let mut told: String = self.ended.trace.iter().map(|line| format!("{line}\n")).collect();
         if let Some(violation) = &self.ended.violation {
             told += &format!("violated: {}: {}\n", violation.invariant, violation.what);
         }

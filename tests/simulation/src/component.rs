@@ -3,20 +3,21 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use locker_host::{Delete, Entry, Extend, Set, Stored};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Engine, Store};
 
+use crate::cache::{DeleteOutcome, Entry, ExtendOutcome as Extended, SetOutcome, Stored, Unavailable, millis_floor};
 use crate::guest::bindings::locker::locker::cache as wit;
 use crate::guest::bindings::wasi::random::random;
 use crate::guest::bindings::{Component as Exports, ComponentPre};
 use crate::guest::{Answer, ExtendOutcome, Guest, Holder, LockOutcome, Options, UnlockOutcome};
-use crate::lent::{Lent, Unavailable, full_millis};
+use crate::sim_cache::SimCache;
+use crate::table::Micros;
 
 /// Instructions of one call, more or less: a thousand times what it should need.
 const FUEL: u64 = 100_000_000;
 
-/// The component as it ships. Each thread should have one of its own: they share the code, not the instances.
+/// The component as it ships. Each thread should have one of its own: threads share the code, not the instances.
 pub struct Component {
     code: ComponentPre<State>,
     warm: Mutex<Vec<Instance>>,
@@ -28,7 +29,7 @@ struct Instance {
 }
 
 /// The cache that the call under way is lent.
-struct State(Option<Lent>);
+struct State(Option<SimCache>);
 
 impl Component {
     /// The component, compiled once for all.
@@ -58,7 +59,7 @@ impl Component {
     }
 
     /// An instance that sees this cache. One whose call does not come to its end is not used again.
-    async fn instance(&self, cache: Lent) -> Result<Instance, String> {
+    async fn instance(&self, cache: SimCache) -> Result<Instance, String> {
         let warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut instance = match warm {
             Some(instance) => instance,
@@ -86,7 +87,7 @@ fn stopped(error: wasmtime::Error) -> String {
 
 #[async_trait]
 impl Guest for Component {
-    async fn lock(&self, cache: Lent, name: &str, options: &Options) -> Answer<LockOutcome> {
+    async fn lock(&self, cache: SimCache, name: &str, options: &Options) -> Answer<LockOutcome> {
         let mut instance = self.instance(cache).await?;
         let Instance { store, exports } = &mut instance;
         let answer = exports.locker_locker_locker().call_lock(store, name, options).await.map_err(stopped)?;
@@ -94,7 +95,7 @@ impl Guest for Component {
         Ok(answer)
     }
 
-    async fn unlock(&self, cache: Lent, name: &str, token: &str) -> Answer<UnlockOutcome> {
+    async fn unlock(&self, cache: SimCache, name: &str, token: &str) -> Answer<UnlockOutcome> {
         let mut instance = self.instance(cache).await?;
         let Instance { store, exports } = &mut instance;
         let answer = exports.locker_locker_locker().call_unlock(store, name, token).await.map_err(stopped)?;
@@ -102,7 +103,7 @@ impl Guest for Component {
         Ok(answer)
     }
 
-    async fn extend(&self, cache: Lent, name: &str, token: &str, ttl_ms: u64) -> Answer<ExtendOutcome> {
+    async fn extend(&self, cache: SimCache, name: &str, token: &str, ttl_ms: u64) -> Answer<ExtendOutcome> {
         let mut instance = self.instance(cache).await?;
         let Instance { store, exports } = &mut instance;
         let answer = exports.locker_locker_locker().call_extend(store, name, token, ttl_ms).await.map_err(stopped)?;
@@ -110,7 +111,7 @@ impl Guest for Component {
         Ok(answer)
     }
 
-    async fn inspect(&self, cache: Lent, name: &str) -> Answer<Option<Holder>> {
+    async fn inspect(&self, cache: SimCache, name: &str) -> Answer<Option<Holder>> {
         let mut instance = self.instance(cache).await?;
         let Instance { store, exports } = &mut instance;
         let answer = exports.locker_locker_locker().call_inspect(store, name).await.map_err(stopped)?;
@@ -120,7 +121,7 @@ impl Guest for Component {
 }
 
 impl State {
-    fn cache(&self) -> Result<Lent, wit::Error> {
+    fn cache(&self) -> Result<SimCache, wit::Error> {
         self.0.clone().ok_or_else(|| wit::Error::Unavailable("no call is under way".to_owned()))
     }
 }
@@ -131,10 +132,12 @@ impl wit::Host for State {
         key: String,
         value: String,
         ttl_ms: Option<u64>,
+        wait_ms: u64,
     ) -> Result<wit::SetOutcome, wit::Error> {
-        Ok(match self.cache()?.set_if_absent(&key, &value, ttl_ms).await? {
-            Set::Stored(stored) => wit::SetOutcome::Stored(stored.into()),
-            Set::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
+        let cache = self.cache()?;
+        Ok(match cache.set_if_absent(&key, &value, ttl_ms, wait_ms).await? {
+            SetOutcome::Stored(stored) => wit::SetOutcome::Stored(lease(stored, cache.now())),
+            SetOutcome::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
         })
     }
 
@@ -144,27 +147,24 @@ impl wit::Host for State {
         value: String,
         ttl_ms: u64,
     ) -> Result<wit::ExtendOutcome, wit::Error> {
-        Ok(match self.cache()?.extend_if_equal(&key, &value, ttl_ms).await? {
-            Extend::Extended(stored) => wit::ExtendOutcome::Extended(stored.into()),
-            Extend::Absent => wit::ExtendOutcome::Absent,
-            Extend::Different => wit::ExtendOutcome::Different,
+        let cache = self.cache()?;
+        Ok(match cache.extend_if_equal(&key, &value, ttl_ms).await? {
+            Extended::Extended(stored) => wit::ExtendOutcome::Extended(lease(stored, cache.now())),
+            Extended::Absent => wit::ExtendOutcome::Absent,
+            Extended::Different => wit::ExtendOutcome::Different,
         })
     }
 
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {
         Ok(match self.cache()?.delete_if_equal(&key, &value).await? {
-            Delete::Deleted => wit::DeleteOutcome::Deleted,
-            Delete::Absent => wit::DeleteOutcome::Absent,
-            Delete::Different => wit::DeleteOutcome::Different,
+            DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,
+            DeleteOutcome::Absent => wit::DeleteOutcome::Absent,
+            DeleteOutcome::Different => wit::DeleteOutcome::Different,
         })
     }
 
     async fn get(&mut self, key: String) -> Result<Option<wit::Entry>, wit::Error> {
         Ok(self.cache()?.get(&key).await?.map(Into::into))
-    }
-
-    async fn wait_until_absent(&mut self, key: String, timeout_ms: u64) -> Result<u64, wit::Error> {
-        Ok(self.cache()?.wait_until_absent(&key, timeout_ms).await?)
     }
 }
 
@@ -190,14 +190,12 @@ impl From<Unavailable> for wit::Error {
     }
 }
 
-impl From<Stored> for wit::Stored {
-    fn from(stored: Stored) -> Self {
-        Self { revision: stored.revision, ttl_ms: full_millis(stored.ttl) }
-    }
+fn lease(stored: Stored, now: Micros) -> wit::Stored {
+    wit::Stored { revision: stored.revision, ttl_ms: millis_floor(stored.deadline.saturating_sub(now)) }
 }
 
 impl From<Entry> for wit::Entry {
     fn from(entry: Entry) -> Self {
-        Self { value: entry.value, revision: entry.revision, ttl_ms: entry.ttl.map(full_millis) }
+        Self { value: entry.value, revision: entry.revision, ttl_ms: Some(millis_floor(entry.left)) }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::choices::Choices;
 use crate::run::{Cast, run};
-use crate::script::{Size, Small};
+use crate::script::Size;
+use crate::small::Small;
 use crate::shrink::Failure;
 
 /// All small worlds, or those up to the first that failed.
@@ -50,7 +51,7 @@ pub fn explore_all(
         let mut all = Explored { worlds: 0, steps: 0, failure: None };
         loop {
             let first = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if first >= small.pairs().len() || all.failure.is_some() {
+            if first >= small.scripts().len() || all.failure.is_some() {
                 return Ok(all);
             }
             let part = explore(&cast, small, &[first]);

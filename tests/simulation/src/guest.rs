@@ -1,8 +1,8 @@
-//! What is put to the test: the lock's logic, over a cache that it is lent.
+//! The subject of the tests: the lock's logic, over a cache that it is lent.
 
 use async_trait::async_trait;
 
-use crate::lent::Lent;
+use crate::sim_cache::SimCache;
 
 pub use bindings::exports::locker::locker::locker::{
     Error, ExtendOutcome, Holder, Lease, LockOutcome, Options, UnlockOutcome,
@@ -26,14 +26,14 @@ pub type Answer<T> = Result<Result<T, Error>, String>;
 #[async_trait]
 pub trait Guest: Send + Sync {
     /// Takes the lock, or waits for it.
-    async fn lock(&self, cache: Lent, name: &str, options: &Options) -> Answer<LockOutcome>;
+    async fn lock(&self, cache: SimCache, name: &str, options: &Options) -> Answer<LockOutcome>;
 
     /// Releases the lock if `token` holds it.
-    async fn unlock(&self, cache: Lent, name: &str, token: &str) -> Answer<UnlockOutcome>;
+    async fn unlock(&self, cache: SimCache, name: &str, token: &str) -> Answer<UnlockOutcome>;
 
     /// Gives the lock a new time to live if `token` holds it.
-    async fn extend(&self, cache: Lent, name: &str, token: &str, ttl_ms: u64) -> Answer<ExtendOutcome>;
+    async fn extend(&self, cache: SimCache, name: &str, token: &str, ttl_ms: u64) -> Answer<ExtendOutcome>;
 
     /// Tells who holds the lock.
-    async fn inspect(&self, cache: Lent, name: &str) -> Answer<Option<Holder>>;
+    async fn inspect(&self, cache: SimCache, name: &str) -> Answer<Option<Holder>>;
 }

@@ -1,58 +1,82 @@
-//! Runs the component as it ships in simulated worlds, in which everything that can go wrong does.
+//! Runs the component as it ships in simulated worlds, with faults at every point.
 //!
-//! All that the component sees of the world comes through `cache` and random bytes. So the binary that ships can be run in
-//! a world whose time, network, server and callers are simulated, and where nothing happens but what a sequence of
-//! choices says. A sequence comes from a seed, or from counting through all that there are.
+//! The component sees the world only through `cache` and random bytes. So the binary that ships can be run in a world whose time,
+//! network, server and callers are simulated, and in which only the events of a sequence of choices happen. A sequence comes from a
+//! seed, or from counting through all that there are.
 //!
 //! # Layout
 //!
-//! - `choices`: where every decision comes from; `script`: what callers are to do, and what may go wrong.
-//! - `store`: the server and its rules; `network`: what is on its way to it; `world`: both, with the clock.
-//! - `port`: a process' way to the world; `lent`: the cache on the client's side; `give_back`: what becomes of what
-//!   nobody came to own. These do what the real host does.
-//! - `guest`: what is put to the test; `component`: what ships; `caller`: who uses it.
-//! - `scheduler`: picks what happens next; `run`: one world.
-//! - `ledger`: what has happened; `invariants`: what must be so; `story`: what is told.
+//! - `choices`: where every decision comes from; `script` and `small`: what callers do, and what may go wrong.
+//! - `table`, `request`, `rules`, `scripts`, `queue`: the server of `docs/protocol.md`; `network`: what is on its way.
+//! - `cache`, `sim_cache`, `retry`, `waiting`, `client`, `orphan`: the client's side, as a real host has it.
+//! - `world`: server, clients and clock; `process` and `port`: what runs on the clients; `waiters`: which of them are live.
+//! - `guest`: the subject of the tests; `component`: what ships; `caller`: uses it.
+//! - `scheduler` and `faults`: pick what happens next; `run`: one world.
+//! - `ledger`: what has happened; `invariants`: what must be so; `store_checks`, `call_checks`, `state_checks`: whether it is; `trace`:
+//!   what happened, in words.
 //! - `campaign`: many seeds; `explore`: every small world; `shrink`: the simplest world that fails.
-//! - `broken_stores`, `broken_guests`: what must be caught.
+//! - `broken_rules`, `broken_queues`, `guest_variants`: what must be caught.
 
-mod broken_guests;
-mod broken_stores;
+mod broken_queues;
+mod broken_rules;
+mod cache;
+mod call_checks;
 mod caller;
 mod campaign;
 mod choices;
+mod client;
 mod component;
 mod explore;
-mod give_back;
+mod faults;
 mod guest;
+mod guest_variants;
 mod invariants;
 mod ledger;
-mod lent;
 mod network;
+mod orphan;
 mod port;
+mod process;
+mod queue;
+mod request;
+mod retry;
+mod rules;
 mod run;
 mod scheduler;
 mod script;
+mod scripts;
 mod shrink;
-mod store;
-mod story;
+mod sim_cache;
+mod small;
+mod state_checks;
+mod store_checks;
+mod table;
+mod trace;
+mod waiters;
+mod waiting;
 mod world;
 
-pub use broken_guests::Native;
-pub use broken_stores::{
-    ComparesPrefixes, ComparesThenDeletes, CountsOnly, ExpiresEarly, ExtendCreates, ExtendsAnything, ForgetsRevisions,
-    LooksAtTheClockOnly, Overwrites, RefusesRepetition, SetsThenExpires,
+pub use broken_queues::{
+    DropsTheFirst, HandsOffToTheDead, HasNoGrace, IgnoresReports, KeepsEntries, RepeatsFences, ServesTheLast,
 };
+pub use broken_rules::{
+    AnnouncesFirst, ComparesPrefixes, ComparesThenDeletes, CountsOnly, ExpiresEarly, ExtendCreates, ExtendsAnything,
+    ForgetsFences, IgnoresUseBy, LeavesNoMark, LetsAttemptsOvertake, Overwrites, RefusesRepetition, RepeatsUnmarked,
+    SetsThenExpires, UsesTheClockOnly, WithdrawsAnything,
+};
+pub use cache::{DeleteOutcome, Entry, ExtendOutcome as ExtendIfEqualOutcome, SetOutcome, Stored, Unavailable};
 pub use campaign::{Campaign, campaign, failure_of, report};
 pub use choices::Choices;
 pub use component::Component;
 pub use explore::{Explored, explore, explore_all};
-pub use guest::{
-    Answer as GuestAnswer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome, Options, UnlockOutcome,
-};
+pub use guest::{Answer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome, Options, UnlockOutcome};
+pub use guest_variants::GuestVariant;
 pub use invariants::{Invariant, Violation};
-pub use lent::{Habits, Lent, Unavailable};
+pub use queue::Verdict;
+pub use request::{Applied, HandOff, Notice, Outcome, Queued, Reply, Request, Step};
+pub use rules::{Honest, Rules, Script};
 pub use run::{Cast, Ended, run};
-pub use script::{Size, Small};
+pub use script::Size;
 pub use shrink::{Failure, shrink};
-pub use store::{Answer, Applied, DEFAULT_TTL_MS, Honest, MILLISECOND, Micros, Request, Rules, Slot, Table, span};
+pub use sim_cache::{HostBugs, SimCache};
+pub use small::{Callers, Fault, Small};
+pub use table::{ClientKey, DEFAULT_TTL_MS, MILLISECOND, Micros, Queue, QueueEntry, Slot, Table};

@@ -1,6 +1,7 @@
-//! What is on its way to the server. Answers are not here: they arrive when their process goes on.
+//! What is on its way. Replies are not here: they arrive when their process goes on.
 
-use crate::store::Request;
+use crate::request::{Notice, Request};
+use crate::table::Micros;
 
 /// A request on its way.
 #[derive(Clone, Debug)]
@@ -11,42 +12,49 @@ pub(crate) struct Message {
     /// The call that it was sent by, or on whose behalf.
     pub(crate) call: Option<usize>,
     pub(crate) request: Request,
-    route: Route,
+    /// When its client gives up on it.
+    pub(crate) gives_up: Micros,
+    pub(crate) connection: u64,
+    /// Whether it is the second half of a request that the server has read.
+    detached: bool,
 }
 
 impl Message {
     /// The same message, with another request in it.
-    pub(crate) fn asking(self, request: Request) -> Self {
-        Self { request, ..self }
+    pub(crate) fn asking(mut self, step: crate::request::Step) -> Self {
+        self.request.step = step;
+        self
     }
 }
 
-/// What a message can be overtaken by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    /// Nothing that goes through the same connection.
-    Connection(u64),
-    /// Anything but the original.
-    CopyOf(u64),
+/// A message of the server on its way. It is lost with its connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Push {
+    pub(crate) connection: u64,
+    pub(crate) notice: Notice,
 }
 
 /// All messages on their way, in the order in which they were sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Network {
     pub(crate) messages: Vec<Message>,
+    pub(crate) pushes: Vec<Push>,
     /// The connection of each client. It has a new one as soon as the last one was lost.
     connections: Vec<u64>,
-    /// Whether messages survive the connection that they were sent through.
-    strays: bool,
     sent: u64,
 }
 
-impl Network {
-    pub(crate) fn new(strays: bool) -> Self {
-        Self { messages: Vec::new(), connections: Vec::new(), strays, sent: 0 }
-    }
+/// Who sends a request, and until when it is awaited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender {
+    pub(crate) host: usize,
+    pub(crate) process: usize,
+    pub(crate) call: Option<usize>,
+    pub(crate) gives_up: Micros,
+}
 
-    pub(crate) fn know(&mut self, host: usize) {
+impl Network {
+    pub(crate) fn add_host(&mut self, host: usize) {
         let hosts = self.connections.len().max(host + 1);
         self.connections.resize(hosts, 0);
     }
@@ -55,68 +63,87 @@ impl Network {
         self.connections.len()
     }
 
-    pub(crate) fn send(&mut self, host: usize, process: usize, call: Option<usize>, request: Request) -> u64 {
+    pub(crate) fn connection(&self, host: usize) -> u64 {
+        self.connections[host]
+    }
+
+    pub(crate) fn send(&mut self, sender: Sender, request: Request) -> u64 {
+        let Sender { host, process, call, gives_up } = sender;
         self.sent += 1;
-        let route = Route::Connection(self.connections[host]);
-        self.messages.push(Message { id: self.sent, host, process, call, request, route });
-        self.sent
+        let connection = self.connections[host];
+        let id = self.sent;
+        self.messages.push(Message { id, host, process, call, request, gives_up, connection, detached: false });
+        id
     }
 
-    /// Whether a message can be the next that the server reads.
+    /// Whether a message can be the next that the server reads: a connection keeps the order.
     pub(crate) fn is_next(&self, index: usize) -> bool {
-        let Message { host, route, .. } = self.messages[index];
-        match route {
-            Route::Connection(_) => {
-                !self.messages[..index].iter().any(|other| other.host == host && other.route == route)
-            }
-            Route::CopyOf(original) => !self.messages.iter().any(|other| other.id == original),
-        }
+        let Message { host, connection, detached, .. } = self.messages[index];
+        let ahead = |other: &Message| other.host == host && other.connection == connection && !other.detached;
+        detached || !self.messages[..index].iter().any(ahead)
     }
 
-    /// Whether somebody may still wait for the answer.
+    /// Whether the reply may still be awaited.
     pub(crate) fn is_connected(&self, index: usize) -> bool {
         let message = &self.messages[index];
-        message.route == Route::Connection(self.connections[message.host])
+        !message.detached && self.is_current(message.host, message.connection)
+    }
+
+    pub(crate) fn is_current(&self, host: usize, connection: u64) -> bool {
+        self.connections[host] == connection
+    }
+
+    /// Whether the server has more to read from a connection.
+    pub(crate) fn has_more(&self, host: usize, connection: u64) -> bool {
+        self.messages.iter().any(|message| message.host == host && message.connection == connection)
     }
 
     pub(crate) fn take(&mut self, index: usize) -> Message {
         self.messages.remove(index)
     }
 
-    /// A message whose request is half done. Without a place, nobody waits for its answer any more.
+    /// A message whose request is half done. Without a place, its reply is not awaited any more.
     pub(crate) fn put_back(&mut self, place: Option<usize>, mut message: Message) {
         match place {
             Some(index) => self.messages.insert(index, message),
             None => {
-                message.route = Route::CopyOf(message.id + u64::MAX / 2);
+                message.detached = true;
                 self.messages.push(message);
             }
         }
     }
 
-    /// The same request once more, at any time after the original.
+    /// The same request once more, right after the original.
     pub(crate) fn duplicate(&mut self, index: usize) {
         self.sent += 1;
-        let original = &self.messages[index];
-        let copy = Message { id: self.sent, route: Route::CopyOf(original.id), ..original.clone() };
-        self.messages.push(copy);
+        let copy = Message { id: self.sent, ..self.messages[index].clone() };
+        self.messages.insert(index + 1, copy);
     }
 
-    /// Ends a client's connection and returns what was sent through it, with the processes that wait for answers.
+    /// The server publishes a message to a connection.
+    pub(crate) fn publish(&mut self, connection: u64, notice: Notice) {
+        if self.is_current(notice.client, connection) {
+            self.pushes.push(Push { connection, notice });
+        }
+    }
+
+    /// Ends a client's connection and returns what was sent through it, with the processes that await replies.
     pub(crate) fn cut(&mut self, host: usize, late: bool) -> Vec<(u64, usize)> {
-        let ours = Route::Connection(self.connections[host]);
+        let ours = self.connections[host];
         self.connections[host] += 1;
-        let is_cut = |message: &Message| message.host == host && message.route == ours;
+        let is_cut = |message: &Message| message.host == host && message.connection == ours && !message.detached;
         let cut = self.messages.iter().filter(|message| is_cut(message)).map(|message| (message.id, message.process));
         let cut = cut.collect();
-        if !(late && self.strays) {
+        if !late {
             self.messages.retain(|message| !is_cut(message));
         }
+        self.pushes.retain(|push| push.notice.client != host || push.connection != ours);
         cut
     }
 
-    /// Whether a value may still come to be stored by what is on its way.
-    pub(crate) fn may_store(&self, stored: &str) -> bool {
-        self.messages.iter().any(|message| matches!(&message.request, Request::Set { value, .. } if value == stored))
+    /// Whether something is on its way from or to a client.
+    pub(crate) fn is_busy(&self, host: usize) -> bool {
+        self.messages.iter().any(|message| message.host == host)
+            || self.pushes.iter().any(|push| push.notice.client == host)
     }
 }

@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use crate::store::{Answer, Micros, Request};
-use crate::world::{Awaits, Unanswered, World};
+use crate::process::{Awaits, Unanswered};
+use crate::request::{Reply, Request};
+use crate::table::Micros;
+use crate::world::World;
 
 /// A process' way to the world. Its futures are ready when the scheduler has made them so.
 #[derive(Clone)]
@@ -37,17 +39,15 @@ impl Port {
     }
 
     /// The same world, for another process on the same machine.
-    pub(crate) fn another(&self) -> Self {
-        let mut world = self.world();
-        let host = world.processes[self.process].host;
-        let process = world.enter(host);
+    pub(crate) fn another(&self, host: usize) -> Self {
+        let process = self.world().add_process(host);
         Self { world: self.world.clone(), process }
     }
 
-    /// Sends a request and waits for its answer.
-    pub(crate) async fn exchange(&self, request: Request) -> Result<Answer, Unanswered> {
+    /// Sends a request and waits for its reply.
+    pub(crate) async fn exchange(&self, request: Request) -> Result<Reply, Unanswered> {
         self.world().send(self.process, request);
-        poll_fn(|_| self.world().answered(self.process)).await
+        poll_fn(|_| self.world().replied(self.process)).await
     }
 
     pub(crate) async fn sleep_until(&self, time: Micros) {
@@ -55,33 +55,22 @@ impl Port {
         poll_fn(|_| if self.now() >= time { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    /// Listens for the end of a key from here on, until [`Port::nap`] is over.
-    pub(crate) fn listen(&self, key: &str) {
-        self.world().processes[self.process].listens = Some((key.to_owned(), false));
-    }
-
-    /// Waits until `until`, or until the key that is listened for goes away.
-    pub(crate) async fn nap(&self, until: Micros) {
+    /// Waits until `until`, or until this process' waiter is woken. Returns for how long.
+    pub(crate) async fn sleep_until_woken(&self, until: Micros) -> Micros {
         let began = {
             let mut world = self.world();
             world.processes[self.process].awaits = Awaits::Wakeup { until };
             world.now
         };
         poll_fn(|_| {
-            let world = self.world();
-            let woken = world.processes[self.process].listens.as_ref().is_some_and(|(_, woken)| *woken);
-            if woken || world.now >= until { Poll::Ready(()) } else { Poll::Pending }
+            let mut world = self.world();
+            let (now, host) = (world.now, world.processes[self.process].host);
+            let woken = world.clients[host].waiter(self.process);
+            let woken = woken.is_some_and(|waiter| waiter.look || waiter.hand_off.is_some());
+            if woken || now >= until { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let mut world = self.world();
-        let napped = world.now.min(until).saturating_sub(began);
-        let process = &mut world.processes[self.process];
-        process.listens = None;
-        if let Some(id) = process.call.as_ref().map(|call| call.id) {
-            let call = &mut world.ledger.calls[id];
-            call.napped += napped;
-            call.naps += 1;
-        }
+        self.now().min(until).saturating_sub(began)
     }
 
     /// The result of a call, unless it is given up or takes too long.

@@ -7,11 +7,12 @@ use crate::choices::Choices;
 use crate::component::Component;
 use crate::guest::Guest;
 use crate::invariants::Violation;
-use crate::lent::Habits;
 use crate::port::{Port, lock};
 use crate::scheduler::Scheduler;
 use crate::script::{Plan, Size};
-use crate::store::{Honest, Rules};
+use crate::sim_cache::HostBugs;
+use crate::rules::{Honest, Rules};
+
 use crate::world::{Task, World};
 
 /// What worlds are made of: a guest, a host and a store, each of them right or broken on purpose.
@@ -19,8 +20,8 @@ use crate::world::{Task, World};
 pub struct Cast {
     /// The lock's logic.
     pub guest: Arc<dyn Guest>,
-    /// What the hosts do otherwise than they should.
-    pub habits: Habits,
+    /// What the hosts do wrong.
+    pub bugs: HostBugs,
     /// The store's rules.
     pub rules: Arc<dyn Rules>,
 }
@@ -31,7 +32,7 @@ impl Cast {
     /// # Errors
     /// If the component cannot be loaded.
     pub fn honest() -> wasmtime::Result<Self> {
-        Ok(Self { guest: Component::load()?, habits: Habits::default(), rules: Arc::new(Honest) })
+        Ok(Self { guest: Component::load()?, bugs: HostBugs::default(), rules: Arc::new(Honest) })
     }
 }
 
@@ -43,22 +44,25 @@ pub struct Ended {
     /// How many things happened.
     pub steps: usize,
     /// What happened, in words, if it was to be told.
-    pub story: Vec<String>,
+    pub trace: Vec<String>,
 }
 
 /// Runs a world. What happens in it depends on the choices and on nothing else.
-pub fn run(cast: &Cast, size: Size, choices: &mut Choices, told: bool) -> Ended {
+pub fn run(cast: &Cast, size: Size, choices: &mut Choices, traced: bool) -> Ended {
     let plan = Plan::draw(size, choices);
-    let world = Arc::new(Mutex::new(World::new(cast.rules.clone(), plan.strays, told)));
+    let world = Arc::new(Mutex::new(World::new(cast.rules.clone(), traced)));
     let mut tasks: Vec<Task> = Vec::new();
-    for (host, caller) in plan.callers.iter().enumerate() {
-        let process = lock(&world).enter(host);
+    for caller in &plan.callers {
+        let process = lock(&world).add_process(caller.host);
         let port = Port::new(world.clone(), process);
         let script = caller.script.clone();
-        let caller = Caller::new(port, cast.guest.clone(), cast.habits, caller.owner.clone());
+        let caller = Caller::new(port, cast.guest.clone(), cast.bugs, caller.owner.clone());
         tasks.push(Box::pin(caller.follow(script)));
     }
-    let steps = Scheduler::new(world.clone(), choices, plan, tasks).run();
+    if plan.clocks_are_known {
+        lock(&world).read_all_clocks();
+    }
+    let steps = Scheduler::new(world.clone(), choices, plan, cast.bugs, tasks).run();
     let mut world = lock(&world);
-    Ended { violation: world.ledger.violation.take(), steps, story: world.story.take().unwrap_or_default() }
+    Ended { violation: world.ledger.violation.take(), steps, trace: world.trace.take().unwrap_or_default() }
 }

@@ -5,20 +5,23 @@ use std::task::{Context, Waker};
 
 use crate::choices::Choices;
 use crate::invariants::Invariant;
-use crate::port::lock;
+use crate::orphan::orphan_cleanup;
+use crate::port::{Port, lock};
 use crate::script::{Kind, Plan};
-use crate::store::{MILLISECOND, Micros};
-use crate::world::{Awaits, Task, World};
+use crate::sim_cache::{HostBugs, SimCache};
+use crate::table::{KEEP_QUEUE, MILLISECOND};
+use crate::world::{Task, World};
 
 /// More steps than any world should need.
 const MANY: usize = 20_000;
 
 pub(crate) struct Scheduler<'a> {
     world: Arc<Mutex<World>>,
+    bugs: HostBugs,
     /// What each process does; none when it is done.
-    tasks: Vec<Option<Task>>,
-    choices: &'a mut Choices,
-    plan: Plan,
+    pub(crate) tasks: Vec<Option<Task>>,
+    pub(crate) choices: &'a mut Choices,
+    pub(crate) plan: Plan,
     faults: usize,
     /// Kept between steps, because there are many.
     moves: Vec<Move>,
@@ -26,18 +29,20 @@ pub(crate) struct Scheduler<'a> {
 
 /// Something that can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
+pub(crate) enum Move {
     /// The server takes a message.
     Deliver(usize),
+    /// A client gets a message.
+    Hear(usize),
     /// A process goes on.
     Go(usize),
     Fault(Kind, usize),
 }
 
 impl<'a> Scheduler<'a> {
-    pub(crate) fn new(world: Arc<Mutex<World>>, choices: &'a mut Choices, plan: Plan, tasks: Vec<Task>) -> Self {
+    pub(crate) fn new(world: Arc<Mutex<World>>, choices: &'a mut Choices, plan: Plan, bugs: HostBugs, tasks: Vec<Task>) -> Self {
         let tasks = tasks.into_iter().map(Some).collect();
-        Self { world, tasks, choices, plan, faults: 0, moves: Vec::new() }
+        Self { world, bugs, tasks, choices, plan, faults: 0, moves: Vec::new() }
     }
 
     /// Lets a world go on until all is over, or an invariant does not hold. Returns the number of steps.
@@ -59,6 +64,7 @@ impl<'a> Scheduler<'a> {
         if world.ledger.violation.is_some() {
             return false;
         }
+        let began = world.now;
         let next = self.next(&mut world);
         if next.is_none() && !self.pass_time(&mut world) {
             self.end(&mut world);
@@ -70,10 +76,15 @@ impl<'a> Scheduler<'a> {
             drop(world);
         }
         let mut world = lock(&shared);
+        let unawaited = std::mem::take(&mut world.unawaited);
+        drop(world);
+        unawaited.into_iter().for_each(|(host, orphan)| self.withdraw(host, orphan));
+        let mut world = lock(&shared);
         self.tasks.extend(world.spawned.drain(..).map(Some));
         world.now += 1;
         let now = world.now;
         world.table.expire(now);
+        world.watch_waiters(now - began);
         let World { ledger, table, .. } = &mut *world;
         ledger.observe(now, table);
         ledger.check(now, table);
@@ -84,7 +95,7 @@ impl<'a> Scheduler<'a> {
     fn next(&mut self, world: &mut World) -> Option<Move> {
         self.moves.clear();
         if self.faults < self.plan.most_faults {
-            collect_faults(&self.plan, world, &mut self.moves);
+            crate::faults::collect(&self.plan, world, &mut self.moves);
             if !self.moves.is_empty() && self.choices.rarely(12) {
                 self.faults += 1;
                 return Some(self.moves[self.choices.choose(self.moves.len())]);
@@ -109,6 +120,7 @@ impl<'a> Scheduler<'a> {
     fn perform(&mut self, next: Move, mut world: std::sync::MutexGuard<'_, World>) {
         match next {
             Move::Deliver(index) => world.deliver(index),
+            Move::Hear(index) => world.hear(index, false),
             Move::Go(process) => {
                 drop(world);
                 self.go(process);
@@ -117,52 +129,27 @@ impl<'a> Scheduler<'a> {
         }
     }
 
+    /// A value that a message told of and no caller awaits is withdrawn, unless a message may still tell of an earlier answer.
+    fn withdraw(&mut self, host: usize, orphan: crate::process::Orphan) {
+        let mut world = lock(&self.world);
+        let client = &mut world.clients[host];
+        let answered = client.answered.contains(&orphan.value) && !self.bugs.withdraws_what_was_answered;
+        if answered || !client.withdrawing.insert(orphan.value.clone()) {
+            return;
+        }
+        world.ledger.failed.push((host, orphan.value.clone()));
+        let process = world.add_process(host);
+        drop(world);
+        let port = Port::new(self.world.clone(), process);
+        let task: Task = Box::pin(orphan_cleanup(SimCache::new(port, self.bugs), orphan));
+        lock(&self.world).spawned.push(task);
+    }
+
     fn go(&mut self, process: usize) {
         let Some(task) = &mut self.tasks[process] else { return };
         if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
             self.tasks[process] = None;
             lock(&self.world).processes[process].done = true;
-        }
-    }
-
-    fn fault(&mut self, kind: Kind, which: usize, mut world: std::sync::MutexGuard<'_, World>) {
-        let host = match kind {
-            Kind::LostRequest | Kind::LostAnswer | Kind::LateRequest | Kind::Duplicate => {
-                world.network.messages[which].host
-            }
-            Kind::Crash => which,
-            Kind::Cancel | Kind::Pause | Kind::LostWakeup => world.processes[which].host,
-            Kind::Expiry | Kind::Restart | Kind::Failover => 0,
-        };
-        world.tell(host, format!("** {kind}"));
-        match kind {
-            Kind::LostRequest => world.cut(host, false),
-            Kind::LateRequest => world.cut(host, true),
-            Kind::LostAnswer => world.deliver_unanswered(which),
-            Kind::Duplicate => world.network.duplicate(which),
-            Kind::Cancel => {
-                if let Some(call) = &mut world.processes[which].call {
-                    call.cancelled = true;
-                }
-            }
-            Kind::Pause => {
-                let ms = self.choices.pick(&[self.plan.ttl_ms, 1, self.plan.ttl_ms / 2, 3 * self.plan.ttl_ms]);
-                world.processes[which].paused_until = world.now + ms * MILLISECOND;
-            }
-            Kind::LostWakeup => world.processes[which].listens = None,
-            Kind::Expiry => world.now = world.next_expiry().unwrap_or(world.now),
-            Kind::Restart => world.forget(),
-            Kind::Failover => {
-                let replicas = world.replicas();
-                world.fail_over(self.choices.choose(replicas));
-            }
-            Kind::Crash => {
-                world.crash(which);
-                let ours: Vec<usize> = (0..self.tasks.len()).filter(|task| world.processes[*task].done).collect();
-                drop(world);
-                // What is dropped must find the world unlocked.
-                ours.into_iter().for_each(|task| self.tasks[task] = None);
-            }
         }
     }
 
@@ -198,72 +185,40 @@ impl<'a> Scheduler<'a> {
         true
     }
 
-    /// When all is over, what is left in the store lasts for its time to live at most.
+    /// When all is over, values and queues in the store last for their times to live at most.
     fn end(&self, world: &mut World) {
         let World { ledger, table, .. } = &mut *world;
         ledger.over(table);
         let longest = world.ledger.longest.values().copied().max();
-        world.now = longest.unwrap_or(0).max(world.now) + 1;
+        world.now = longest.unwrap_or(0).max(world.now + KEEP_QUEUE) + 1;
         let now = world.now;
         world.table.expire(now);
-        if !world.table.slots.is_empty() {
-            let what = "something is left when all is over".to_owned();
+        if !world.table.is_empty() {
+            let what = "the store is not empty when all is over".to_owned();
             world.ledger.violate(Invariant::NothingOutlivesItsTime, what);
         }
     }
 }
 
 fn is_over(world: &World) -> bool {
-    world.network.messages.is_empty() && world.processes.iter().all(|process| process.done)
+    let network = &world.network;
+    network.messages.is_empty() && network.pushes.is_empty() && world.processes.iter().all(|process| process.done)
 }
 
 fn can_go_on(world: &World) -> bool {
-    !world.network.messages.is_empty() || (0..world.processes.len()).any(|process| world.is_ready(process))
+    let network = &world.network;
+    !network.messages.is_empty() || !network.pushes.is_empty() || (0..world.processes.len()).any(|process| world.is_ready(process))
 }
 
-/// What can happen without anything going wrong, client by client, so that the simplest world has them one by one.
+/// What can happen without a fault, client by client, so that in the simplest world they take turns.
 fn collect(world: &World, moves: &mut Vec<Move>) {
     let messages = &world.network.messages;
     for host in 0..world.network.hosts() {
         let ours = (0..messages.len()).filter(|index| messages[*index].host == host);
         moves.extend(ours.filter(|index| world.network.is_next(*index)).map(Move::Deliver));
+        // A connection keeps the order of messages.
+        moves.extend(world.network.pushes.iter().position(|push| push.notice.client == host).map(Move::Hear));
         let ours = (0..world.processes.len()).filter(|process| world.processes[*process].host == host);
         moves.extend(ours.filter(|process| world.is_ready(*process)).map(Move::Go));
     }
-}
-
-fn collect_faults(plan: &Plan, world: &World, moves: &mut Vec<Move>) {
-    let network = &world.network;
-    let under_way =
-        |kind: Kind, which: usize| network.is_connected(which) && (kind == Kind::Duplicate || network.is_next(which));
-    for kind in plan.faults.iter().copied() {
-        let all = match kind {
-            Kind::LostRequest | Kind::LostAnswer | Kind::LateRequest | Kind::Duplicate => {
-                let messages = 0..network.messages.len();
-                moves.extend(messages.filter(|which| under_way(kind, *which)).map(|which| Move::Fault(kind, which)));
-                continue;
-            }
-            Kind::Crash => {
-                let alive = |host: &usize| world.processes.iter().any(|process| process.host == *host && !process.done);
-                (0..world.network.hosts()).filter(alive).collect::<Vec<_>>()
-            }
-            Kind::Cancel => processes(world, |process| process.call.as_ref().is_some_and(|call| !call.cancelled)),
-            Kind::Pause => processes(world, |process| process.paused_until <= world.now),
-            Kind::LostWakeup => processes(world, |process| matches!(process.awaits, Awaits::Wakeup { .. })),
-            Kind::Expiry => world.next_expiry().iter().map(|_: &Micros| 0).collect(),
-            Kind::Restart => vec![0],
-            Kind::Failover => {
-                if world.replicas() > 0 {
-                    vec![0]
-                } else {
-                    Vec::new()
-                }
-            }
-        };
-        moves.extend(all.into_iter().map(|which| Move::Fault(kind, which)));
-    }
-}
-
-fn processes(world: &World, so: impl Fn(&crate::world::Process) -> bool) -> Vec<usize> {
-    (0..world.processes.len()).filter(|which| !world.processes[*which].done && so(&world.processes[*which])).collect()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use locker_host::{Cache, Error, Locker, Memory, Quorum, Redis};
+use locker_host::{Error, Locker, Memory, Quorum, QuorumMember, Redis};
 
 use crate::exit::{Coded, Exit};
 use crate::report::Report;
@@ -21,7 +21,7 @@ pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path
         Some(urls) => match &urls_of(urls)[..] {
             [url] => Ok(Locker::new(redis(url, prefix, ca)?)?),
             urls => {
-                let member = |url: &String| Ok(Arc::new(redis(url, prefix, ca)?) as Arc<dyn Cache>);
+                let member = |url: &String| Ok(Arc::new(redis(url, prefix, ca)?) as Arc<dyn QuorumMember>);
                 let members = urls.iter().map(member).collect::<Result<_>>()?;
                 Ok(Locker::new(Quorum::new(members).map_err(|error| Coded(Exit::Refused, error.to_string()))?)?)
             }

@@ -10,7 +10,16 @@ local function next_fence(counter, now)
   return fence
 end
 
--- Stores a value that no one has under the key, with a new fence.
+-- Refuses later requests for a value that was granted to a repeated request: the first one may still be on its way, and must not store
+-- the value again after its release.
+local function mark(withdrawn, keep_mark, answer)
+  if keep_mark ~= '0' and answer[2] == 'stored' then
+    redis.call('SET', withdrawn, '1', 'PX', keep_mark)
+  end
+  return answer
+end
+
+-- Stores a value under a key that is free, with a new fence.
 local function grant(lock, counter, now, value, ttl)
   local fence = next_fence(counter, now)
   redis.call('SET', lock, value .. '\31' .. fence, 'PX', ttl)

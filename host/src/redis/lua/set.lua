@@ -1,14 +1,14 @@
 -- Makes one attempt. With a queue entry, it is the last step of a wait, and removes the entry.
--- KEYS: lock, fence counter, queue, grace, withdrawn mark, and the client's key if no other waiter of it is left.
--- ARGV: use-by, value, time to live in ms, queue entry or nothing.
+-- KEYS: lock, fence counter, queue, grace, withdrawn mark.
+-- ARGV: use-by, ms to keep the mark or 0, value, time to live in ms, queue entry or nothing.
 -- Returns the time, and `stored`, fence, ms left; or `occupied`, value, fence, ms left or -1; or `withdrawn`; or `late`.
-local lock, counter, queue, grace, withdrawn, client = unpack(KEYS)
-local value, ttl, entry = ARGV[2], ARGV[3], ARGV[4]
+local lock, counter, queue, grace, withdrawn = unpack(KEYS)
+local keep_mark, value, ttl, entry = unpack(ARGV, 2)
 local now = clock()
 if now > tonumber(ARGV[1]) then
   return {now, 'late'}
 end
-if redis.call('EXISTS', lock, queue, withdrawn) == 0 then
+if keep_mark == '0' and redis.call('EXISTS', lock, queue, withdrawn) == 0 then
   return grant(lock, counter, now, value, ttl)
 end
 
@@ -37,8 +37,6 @@ else
 end
 if entry then
   redis.call('ZREM', queue, entry)
-  if client then
-    redis.call('DEL', client)
-  end
 end
+mark(withdrawn, keep_mark, answer)
 return answer

@@ -1,8 +1,8 @@
 -- Removes a value from the queue and from the key, and refuses it for a while: a request that stores it may still be on its way.
--- KEYS: lock, fence counter, queue, grace, withdrawn mark, and the client's key if no other waiter of it is left.
+-- KEYS: lock, fence counter, queue, grace, withdrawn mark.
 -- ARGV: use-by, value, queue entry or nothing, ms until the mark expires.
 -- Returns the time, and `withdrawn` or `late`.
-local lock, counter, queue, grace, withdrawn, client = unpack(KEYS)
+local lock, counter, queue, grace, withdrawn = unpack(KEYS)
 local value, entry, keep = unpack(ARGV, 2)
 local now = clock()
 if now > tonumber(ARGV[1]) then
@@ -19,7 +19,4 @@ else
   redis.call('ZREM', queue, entry)
 end
 redis.call('SET', withdrawn, '1', 'PX', keep)
-if client then
-  redis.call('DEL', client)
-end
 return {now, 'withdrawn'}

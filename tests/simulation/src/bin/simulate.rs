@@ -61,7 +61,7 @@ fn simulate(args: &Args) -> wasmtime::Result<bool> {
 fn replay(seed: u64) -> wasmtime::Result<bool> {
     let cast = Cast::honest()?;
     let ended = run(&cast, Size::Wild, &mut Choices::seeded(seed), true);
-    ended.story.iter().for_each(|line| println!("{line}"));
+    ended.trace.iter().for_each(|line| println!("{line}"));
     if let (_, Some(failure)) = failure_of(&cast, Size::Wild, seed) {
         println!("\nsimpler:\n");
         print!("{}", report(&cast, Size::Wild, seed, &failure));
