@@ -77,16 +77,16 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
     let mut costs = Vec::new();
     for waiters in [10, 1000] {
         let first = granted(locker.lock("job", LONG).await);
-        let mut line = JoinSet::new();
+        let mut queue = JoinSet::new();
         for number in 0..waiters {
-            line.spawn(take_turn(locker.clone(), number, served.clone()));
-            // So that it is in line before the next one comes.
+            queue.spawn(take_turn(locker.clone(), number, served.clone()));
+            // So that its request is sent before the next one.
             tokio::task::yield_now().await;
         }
-        until(async || server.queued("job").await == 1).await;
+        until(async || { let q = server.queued("job").await; eprintln!("{waiters} {q}"); q == waiters as u64 }).await;
         let before = commands(&server).await;
         locker.unlock("job", &first.token).await.unwrap();
-        line.join_all().await;
+        queue.join_all().await;
         costs.push((commands(&server).await - before) as f64 / waiters as f64);
         assert_eq!(*std::mem::take(&mut *served.lock().unwrap()), Vec::from_iter(0..waiters));
     }

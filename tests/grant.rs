@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Redis, SetOutcome};
+use locker_host::{
+    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Redis, SetOutcome,
+};
 use rstest::rstest;
 
 use crate::harness::{LONG, On, RedisServer, SHORT, granted, held};

@@ -58,9 +58,13 @@ mod list;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod orphans;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod plugins;
+#[cfg(test)]
+mod queue;
 #[cfg(test)]
 mod quorum;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use locker_host::{Cache, LockOptions, Locker, Memory, Quorum, Redis, QuorumMember};
+use locker_host::{Cache, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis};
 use rstest::rstest;
 
 use crate::harness::{Cluster, LONG, On, RedisServer, granted};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use locker_host::{Cache, ErrorKind, Extended, LockOptions, Locker, Memory, Quorum, Redis, Unlock};
+use locker_host::{ErrorKind, Extended, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, Unlock};
 use nix::sys::signal::{Signal, kill};
 use tokio::task::JoinSet;
 
@@ -14,7 +14,7 @@ async fn three() -> [RedisServer; 3] {
 }
 
 fn over(servers: &[RedisServer]) -> Locker {
-    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn Cache>;
+    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn QuorumMember>;
     Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap()
 }
 
@@ -183,7 +183,7 @@ async fn unprotected_increments_of_two_hosts_are_never_lost() {
 
 #[tokio::test]
 async fn three_memories_are_a_quorum_too() {
-    let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn Cache>).collect();
+    let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn QuorumMember>).collect();
     let locker = Locker::new(Quorum::new(members).unwrap()).unwrap();
     let lease = granted(locker.lock("job", LONG).await);
     held(locker.lock("job", LONG).await);

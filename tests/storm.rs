@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locker_host::{Cache, Lock, LockOptions, Locker, Quorum, Redis};
+use locker_host::{Lock, LockOptions, Locker, Quorum, QuorumMember, Redis};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
@@ -93,7 +93,7 @@ async fn a_quorum_whose_servers_are_killed_one_after_the_other() {
     for _ in 0..3 {
         servers.push(RedisServer::start_with(|_| settings(true)).await);
     }
-    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn Cache>;
+    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn QuorumMember>;
     let quorum = || Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap();
     let lockers = eight(quorum);
     let overlaps = contend(lockers, async |seen| {

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, Limits, LockOptions, Locker, Redis, SetOutcome};
+use locker_host::{
+    Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, Limits, LockOptions, Locker, Redis,
+    SetOutcome,
+};
 use rstest::rstest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use locker_host::{Cache, Entry, Lease, LockOptions, Locker, Memory, Redis};
+use locker_host::{Cache, Entry, Lease, LockOptions, Locker, Redis};
+use tokio::task::JoinHandle;
 
-use super::{RedisServer, granted};
+use super::redis_server::key_of;
+use super::{QueuedMemory, RedisServer, Waiter, granted, until};
 
 /// Which store a test runs on.
 #[derive(Clone, Copy, Debug)]
@@ -20,14 +22,14 @@ pub(crate) struct Store {
 }
 
 enum Backend {
-    Memory(Memory),
+    Memory(QueuedMemory),
     Redis(RedisServer),
 }
 
 impl On {
     pub(crate) async fn start(self) -> Store {
         let backend = match self {
-            Self::Memory => Backend::Memory(Memory::default()),
+            Self::Memory => Backend::Memory(QueuedMemory::default()),
             Self::Redis => Backend::Redis(RedisServer::start().await),
         };
         Store { locker: backend.locker(), backend }
@@ -65,7 +67,34 @@ impl Store {
         self.entry(name).await.expect("the lock is held").ttl.expect("the lock expires")
     }
 
-    fn cache(&self) -> Box<dyn Cache> {
+    /// How many calls are in the queue for a lock.
+    pub(crate) async fn queued(&self, name: &str) -> u64 {
+        match &self.backend {
+            Backend::Memory(memory) => memory.queued(name),
+            Backend::Redis(server) => server.run(&["ZCARD", &key_of("queue", name)]).await,
+        }
+    }
+
+    /// A caller that waits for a lock, and is in its queue by now.
+    pub(crate) async fn waiter(&self, locker: &Locker, name: &str, options: LockOptions) -> Waiter {
+        let (locker, lock) = (locker.clone(), name.to_owned());
+        self.queue(name, async move { locker.lock(&lock, options).await }).await
+    }
+
+    /// Starts a call, and waits until it is in the queue for a lock.
+    pub(crate) async fn queue<T: Send + 'static>(
+        &self,
+        name: &str,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let before = self.queued(name).await;
+        let call = tokio::spawn(call);
+        until(async || self.queued(name).await == before + 1).await;
+        call
+    }
+
+    /// The store, without a locker before it.
+    pub(crate) fn cache(&self) -> Box<dyn Cache> {
         match &self.backend {
             Backend::Memory(memory) => Box::new(memory.clone()),
             Backend::Redis(server) => Box::new(Redis::open(&server.url()).unwrap()),

@@ -6,10 +6,22 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     /// With a wait it happens when the caller leaves the queue.
-    Set { value: String, ttl: Duration, wait: Duration },
-    Extend { value: String, ttl: Duration },
-    Delete { value: String },
-    Raise { value: String, revision: u64 },
+    Set {
+        value: String,
+        ttl: Duration,
+        wait: Duration,
+    },
+    Extend {
+        value: String,
+        ttl: Duration,
+    },
+    Delete {
+        value: String,
+    },
+    Raise {
+        value: String,
+        revision: u64,
+    },
     Get,
 }
 

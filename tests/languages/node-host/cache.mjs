@@ -20,8 +20,15 @@ export function createCache() {
   }
 
   return {
-    setIfAbsent(key, value, ttlMs = DEFAULT_TTL_MS) {
-      const entry = find(key);
+    // This process has one thread, so there is no queue: while a call sleeps here no other call comes, and only the expiry frees
+    // the key.
+    setIfAbsent(key, value, ttlMs = DEFAULT_TTL_MS, waitMs) {
+      const end = clock() + waitMs * NS_PER_MS;
+      let entry = find(key);
+      while (entry && entry.value !== value && clock() < end) {
+        sleep(smaller(end, entry.expires) - clock());
+        entry = find(key);
+      }
       if (entry) return { tag: entry.value === value ? 'stored' : 'occupied', val: entry };
       // From the wall clock, so that revisions rise also when this process is started again.
       revision = larger(revision + 1n, BigInt(Date.now()) * 1000n);
@@ -46,18 +53,9 @@ export function createCache() {
     },
 
     get: find,
-
-    // This process has one thread: while it sleeps here, nobody can delete the key. It expires at its time.
-    waitUntilAbsent(key, timeoutMs) {
-      const entry = find(key);
-      if (!entry) return timeoutMs;
-      const deadline = clock() + timeoutMs * NS_PER_MS;
-      sleep(smaller(deadline, entry.expires) - clock());
-      return larger(0n, deadline - clock()) / NS_PER_MS;
-    },
   };
 }
 
 function sleep(ns) {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(ns) / Number(NS_PER_MS));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, Number(larger(0n, ns)) / Number(NS_PER_MS));
 }

@@ -1,5 +1,9 @@
-"""The store that the component asks for, in this process's memory. `wit/cache.wit` says what each function means."""
+"""The store that the component asks for, in this process's memory. `wit/cache.wit` says what each function means.
 
+Calls may come from several threads.
+"""
+
+import threading
 import time
 
 from wasmtime.component import Record, Variant
@@ -10,58 +14,74 @@ NS_PER_MS = 1_000_000
 
 class Cache:
     def __init__(self):
+        self.changed = threading.Condition()
         self.entries = {}
+        self.queues = {}  # for each key the values that wait, with their times to live, in the order in which they came
         self.revision = 0
 
-    def set_if_absent(self, key, value, ttl_ms):
-        entry, left = self.find(key)
-        if entry and entry.value == value:
-            return ok(Variant("stored", record(revision=entry.revision, ttl_ms=left)))
-        if entry:
-            return ok(Variant("occupied", record(value=entry.value, revision=entry.revision, ttl_ms=left)))
-        ttl_ms = DEFAULT_TTL_MS if ttl_ms is None else ttl_ms
-        # From the wall clock, so that revisions rise also when this process is started again.
-        self.revision = max(self.revision + 1, time.time_ns() // 1000)
-        self.entries[key] = Entry(value, self.revision, ttl_ms)
-        return ok(Variant("stored", record(revision=self.revision, ttl_ms=ttl_ms)))
+    def set_if_absent(self, key, value, ttl_ms, wait_ms):
+        end = time.monotonic_ns() + wait_ms * NS_PER_MS
+        with self.changed:
+            # Every call enters the queue, and the step that finds the key free gives it to the head: so no call overtakes.
+            self.queues.setdefault(key, {}).setdefault(value, DEFAULT_TTL_MS if ttl_ms is None else ttl_ms)
+            entry = self.find(key)
+            while entry.value != value and (now := time.monotonic_ns()) < end:
+                self.changed.wait(min((min(end, entry.expires) - now) / 1e9, threading.TIMEOUT_MAX))
+                entry = self.find(key)
+            self.leave(key, value)
+            if entry.value == value:
+                return ok(Variant("stored", record(revision=entry.revision, ttl_ms=entry.left())))
+            return ok(Variant("occupied", entry.record()))
 
     def extend_if_equal(self, key, value, ttl_ms):
-        entry, _ = self.find(key)
-        if not entry:
-            return ok(Variant("absent"))
-        if entry.value != value:
-            return ok(Variant("different"))
-        self.entries[key] = Entry(value, entry.revision, ttl_ms)
-        return ok(Variant("extended", record(revision=entry.revision, ttl_ms=ttl_ms)))
+        with self.changed:
+            entry = self.find(key)
+            if not entry:
+                return ok(Variant("absent"))
+            if entry.value != value:
+                return ok(Variant("different"))
+            self.entries[key] = Entry(value, entry.revision, ttl_ms)
+            self.changed.notify_all()
+            return ok(Variant("extended", record(revision=entry.revision, ttl_ms=ttl_ms)))
 
     def delete_if_equal(self, key, value):
-        entry, _ = self.find(key)
-        if not entry:
-            return "absent"
-        if entry.value != value:
-            return "different"
-        del self.entries[key]
-        return "deleted"
+        with self.changed:
+            entry = self.find(key)
+            if not entry:
+                return "absent"
+            if entry.value != value:
+                return "different"
+            del self.entries[key]
+            self.find(key)
+            return "deleted"
 
     def get(self, key):
-        entry, left = self.find(key)
-        return entry and record(value=entry.value, revision=entry.revision, ttl_ms=left)
+        with self.changed:
+            entry = self.find(key)
+            return entry and entry.record()
 
-    def wait_until_absent(self, key, timeout_ms):
-        """This host has one thread: while it sleeps here, nobody can delete the key. It expires at its time."""
-        entry, _ = self.find(key)
-        if not entry:
-            return timeout_ms
-        deadline = time.monotonic_ns() + timeout_ms * NS_PER_MS
-        time.sleep(max(0, min(deadline, entry.expires) - time.monotonic_ns()) / 1e9)
-        return max(0, deadline - time.monotonic_ns()) // NS_PER_MS
+    def queued(self, key):
+        with self.changed:
+            return len(self.queues.get(key, ()))
 
     def find(self, key):
-        """What lies under the key, and for how many milliseconds; all that has expired is gone."""
+        """The entry under the key. Expired ones are gone, and a free key belongs to the head of its queue."""
         now = time.monotonic_ns()
         self.entries = {key: entry for key, entry in self.entries.items() if entry.expires > now}
-        entry = self.entries.get(key)
-        return entry, entry and (entry.expires - now) // NS_PER_MS
+        if key not in self.entries and key in self.queues:
+            value, ttl_ms = next(iter(self.queues[key].items()))
+            self.leave(key, value)
+            # From the wall clock, so that revisions rise also when this process is started again.
+            self.revision = max(self.revision + 1, time.time_ns() // 1000)
+            self.entries[key] = Entry(value, self.revision, ttl_ms)
+            self.changed.notify_all()
+        return self.entries.get(key)
+
+    def leave(self, key, value):
+        queue = self.queues.get(key, {})
+        queue.pop(value, None)
+        if not queue:
+            self.queues.pop(key, None)
 
 
 class Entry:
@@ -69,6 +89,12 @@ class Entry:
         self.value = value
         self.revision = revision
         self.expires = time.monotonic_ns() + ttl_ms * NS_PER_MS
+
+    def left(self):
+        return max(0, self.expires - time.monotonic_ns()) // NS_PER_MS
+
+    def record(self):
+        return record(value=self.value, revision=self.revision, ttl_ms=self.left())
 
 
 def ok(value):

@@ -6,6 +6,7 @@ Run it with the path of the component, in a Python that has the package wasmtime
 import re
 import secrets
 import sys
+import threading
 import time
 
 from wasmtime import Engine, Store
@@ -18,19 +19,25 @@ NAME = "nightly-report"
 
 def main():
     engine = Engine()
-    store = Store(engine)
+    cache = Cache()
     linker = Linker(engine)
-    link(linker, "locker:locker/cache@0.1.0", methods(Cache()))
+    link(linker, "locker:locker/cache@0.1.0", methods(cache))
     link(linker, "wasi:random/random@0.2.0", {
         "get-random-bytes": secrets.token_bytes,
         "get-random-u64": lambda: secrets.randbits(64),
     })
     component = Component.from_file(engine, sys.argv[1])
-    check_all(Locker(store, linker.instantiate(store, component)))
+
+    def new_locker():
+        store = Store(engine)
+        return Locker(store, linker.instantiate(store, component))
+
+    check_queue(cache, new_locker)
+    check_all(new_locker())
 
 
 def methods(cache):
-    names = ["set-if-absent", "extend-if-equal", "delete-if-equal", "get", "wait-until-absent"]
+    names = ["set-if-absent", "extend-if-equal", "delete-if-equal", "get"]
     return {name: getattr(cache, name.replace("-", "_")) for name in names}
 
 
@@ -119,6 +126,33 @@ def check_all(locker):
     check("the token of a lock that expired releases nothing", locker.unlock(NAME, short.token) == "held-by-other")
 
     check("an empty name is invalid", locker.lock("").tag == "invalid")
+
+
+def check_queue(cache, new_locker):
+    """Each caller has a thread and an instance of its own."""
+    locker = new_locker()
+    first = locker.lock(NAME, ttl_ms=60_000).payload
+    served, checked = [], threading.Event()
+
+    def wait(number):
+        locker = new_locker()
+        lease = locker.lock(NAME, ttl_ms=60_000, wait_ms=60_000).payload
+        served.append(number)
+        checked.wait()
+        locker.unlock(NAME, lease.token)
+
+    callers = [threading.Thread(target=wait, args=(number,)) for number in range(5)]
+    for number, caller in enumerate(callers):
+        caller.start()
+        while cache.queued(NAME) <= number:
+            time.sleep(0.001)
+    released = locker.unlock(NAME, first.token)
+    held = locker.lock(NAME).tag
+    checked.set()
+    for caller in callers:
+        caller.join()
+    check("callers that wait are served first come, first served", released == "released" and served == [*range(5)])
+    check("a caller that does not wait does not overtake them", held == "held")
 
 
 def check(sentence, holds):
