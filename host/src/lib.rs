@@ -108,7 +108,7 @@
 //!   cancelled.
 //! - `plugin`: locks for an embedder's plugins; `scope`: the limits of each; `scoped`: a cache within them; `usage`: counts;
 //!   `runner`: runs programs that use locks.
-//! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` out of several. They know nothing
+//! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` does with several of them. They know nothing
 //!   of locks.
 
 #![deny(missing_docs)]

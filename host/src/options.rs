@@ -22,9 +22,8 @@ pub struct Limits {
     /// The memory of one instance of the component, in bytes. 4 MiB by default: it needs a little over 1 MiB, most of it stack
     /// that is never touched.
     pub memory: usize,
-    /// How many instructions of WebAssembly one call may take, more or less. 1,000,000,000 by default: a lock without
-    /// contention takes a few thousand, a waiter that is woken in vain about as many each time, and a component that loops
-    /// is stopped after a second or two.
+    /// How many instructions of WebAssembly one call may take, more or less. 1,000,000,000 by default: a lock takes a few
+    /// thousand, however long it waits, and a component that loops is stopped after a second or two.
     pub fuel: u64,
 }
 
