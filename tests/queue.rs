@@ -1,9 +1,11 @@
 //! The queue for a lock: first come, first served, for all callers of a store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use locker_host::{Lease, LockOptions, Scope, SetOutcome, Unlock};
+use locker_host::{Cache, Lease, LockOptions, Scope, SetOutcome, Unlock};
 use rstest::rstest;
+use tokio::task::JoinHandle;
 
 use crate::harness::{By, Embedded, LONG, On, SHORT, Store, expiry, granted, held, patiently, until};
 
@@ -29,6 +31,12 @@ impl Freed {
             Self::Withdrawn => store.cache().withdraw(LOCK, token).await.unwrap(),
         }
     }
+}
+
+/// Cancels a call.
+async fn gone<T>(call: JoinHandle<T>) {
+    call.abort();
+    assert!(call.await.is_err_and(|error| error.is_cancelled()));
 }
 
 #[rstest]
@@ -74,8 +82,12 @@ async fn a_call_without_a_wait_does_not_overtake(
 async fn a_lock_whose_callers_all_went_away_is_granted_at_once(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
     let lease = store.take(LOCK, LONG).await;
+    let mut waiters = Vec::new();
     for _ in 0..3 {
-        store.waiter(&store.another_host(), LOCK, patiently()).await.abort();
+        waiters.push(store.waiter(&store.another_host(), LOCK, patiently()).await);
+    }
+    for waiter in waiters {
+        gone(waiter).await;
     }
     store.locker.unlock(LOCK, &lease.token).await.unwrap();
     until(async || store.queued(LOCK).await == 0).await;
@@ -123,11 +135,12 @@ async fn a_repeated_request_keeps_its_position_and_its_revision(#[values(On::Mem
 async fn a_withdrawn_value_is_neither_queued_nor_stored(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
     let lease = store.take(LOCK, LONG).await;
-    let cache = store.cache();
-    let call = store.queue(LOCK, async move { cache.set_if_absent(LOCK, "value", None, LONG).await }).await;
-    call.abort();
+    let cache = Arc::<dyn Cache>::from(store.cache());
+    let of_caller = cache.clone();
+    let call = store.queue(LOCK, async move { of_caller.set_if_absent(LOCK, "value", None, LONG).await }).await;
+    gone(call).await;
     for _ in 0..2 {
-        store.cache().withdraw(LOCK, "value").await.unwrap();
+        cache.withdraw(LOCK, "value").await.unwrap();
     }
     assert_eq!(store.queued(LOCK).await, 0);
     store.locker.unlock(LOCK, &lease.token).await.unwrap();
@@ -206,7 +219,7 @@ async fn a_plugin_that_is_dropped_while_it_waits_leaves_the_queue(
     let store = on.start().await;
     let lease = store.take(LOCK, LONG).await;
     let mut plugin = Embedded::start(by, store.locker.plugin(Scope::new("plugin").unwrap())).await;
-    store.queue(LOCK, async move { plugin.run(to_wait(by)).await }).await.abort();
+    gone(store.queue(LOCK, async move { plugin.run(to_wait(by)).await }).await).await;
     until(async || store.queued(LOCK).await == 0).await;
     store.locker.unlock(LOCK, &lease.token).await.unwrap();
     assert_eq!(store.entry(LOCK).await, None);
