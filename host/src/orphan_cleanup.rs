@@ -20,7 +20,9 @@ pub(crate) struct OrphanCleanup(Arc<Inner>);
 /// When there are more values than this, the oldest one is left to expire.
 const MAX_ORPHANS: usize = 10_000;
 const MAX_ATTEMPTS: usize = 32;
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// More than a store takes to notice that its connection is broken: an attempt that is given up before that would be repeated on the same
+/// connection.
+const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 

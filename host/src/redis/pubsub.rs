@@ -93,11 +93,6 @@ impl Subscriptions {
         }
     }
 
-    /// Whether a channel is, or is about to be, subscribed to.
-    pub(super) fn is_subscribed(&self, channel: &str) -> bool {
-        self.table().channels.contains_key(channel)
-    }
-
     /// The entry of a value whose caller went away, until [`Subscriptions::forget_entry`].
     pub(super) fn abandoned_entry(&self, queue: &str, value: &str) -> Option<String> {
         self.table().abandoned.get(&(queue.to_owned(), value.to_owned())).cloned()
@@ -171,6 +166,13 @@ impl Subscriber<'_> {
         &self.lock
     }
 
+    /// How many callers of this process wait for the same lock.
+    pub(super) fn waiters(&self) -> usize {
+        let table = self.subscriptions.table();
+        let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
+        queue.map_or(0, BTreeMap::len)
+    }
+
     /// Notifies the other waiters of the queue: all, or the one whose value this is.
     pub(super) fn wake_others(&self, value: Option<&str>) {
         let table = self.subscriptions.table();
@@ -222,6 +224,11 @@ impl Drop for Subscriber<'_> {
                 channel.queues.remove(name);
             }
         }
+        // Without a subscription there is nothing to end.
+        if channel.queues.is_empty() && channel.lock.try_lock().is_ok_and(|subscribed| subscribed.is_none()) {
+            table.channels.remove(name_of_channel);
+            return;
+        }
         let last = channel.queues.is_empty() && !channel.unsubscribe_pending;
         channel.unsubscribe_pending |= last;
         drop(table);
@@ -270,6 +277,7 @@ mod tests {
             subscriptions.subscribe(place(name, "value"), move |_| _ = idle.fetch_add(1, Ordering::Relaxed))
         };
         let (first, second) = (subscribe("a"), subscribe("b"));
+        *first.lock().try_lock().unwrap() = Some(1);
         drop(first);
         assert_eq!((idle.load(Ordering::Relaxed), subscriptions.idle_channel("wake").is_some()), (0, false));
         drop(second);

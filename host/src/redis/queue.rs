@@ -21,6 +21,10 @@ const KEEP_QUEUE: Duration = Duration::from_secs(10);
 const KEEP_CLIENT: Duration = Duration::from_secs(6);
 /// The longest interval between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// The shortest interval at which a waiter looks that does not report.
+const LOOK_INTERVAL: Duration = Duration::from_secs(6);
+/// The generation of no connection.
+const UNKNOWN: u64 = 0;
 /// How long to wait before an unconfirmed lock is requested again.
 const CONFIRM_DELAY: Duration = Duration::from_millis(100);
 
@@ -59,18 +63,13 @@ impl Redis {
     ) -> Result<SetOutcome, CacheError> {
         let (ends, keys) = (Instant::now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
-        // Where no one waits yet, an attempt spares a subscription. It overtakes no one.
-        if !self.connection.subscriptions().is_subscribed(&channel) {
-            let outcome = self.set(&keys, value, ttl).await?;
-            if matches!(outcome, SetOutcome::Stored(_)) {
-                return Ok(outcome);
-            }
-        }
         let entry = [self.connection.client_id(), &millis(ttl), value].join(&SEPARATOR.to_string());
         let place = Place { channel: &channel, queue: &keys.queue, name, value, entry: &entry };
         let subscriber = self.subscriber(place);
         let (keys, channel, entry) = (&keys, &channel[..], &entry[..]);
-        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }.wait().await
+        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
+            .wait()
+            .await
     }
 
     /// Returns when the key is free, or may be, or when `wait` is over.
@@ -83,7 +82,9 @@ impl Redis {
         let subscriber = self.subscriber(place);
         let (keys, channel, entry, value) = (&keys, &channel[..], &entry[..], &value[..]);
         let ttl = Duration::ZERO;
-        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }.watch().await
+        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
+            .watch()
+            .await
     }
 
     fn subscriber<'a>(&self, place: Place<'a>) -> Subscriber<'a> {
@@ -98,7 +99,9 @@ impl Redis {
 impl Waiter<'_> {
     async fn wait(mut self) -> Result<SetOutcome, CacheError> {
         loop {
-            self.subscribe().await?;
+            if let Some(outcome) = self.subscribe(self.ticket == 0).await? {
+                return Ok(outcome);
+            }
             self.subscriber.set_queued(true);
             let report = self.subscriber.is_reporter();
             let interval = match self.enqueue(report).await? {
@@ -108,7 +111,7 @@ impl Waiter<'_> {
             };
             _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
             if let Some(stored) = self.subscriber.take_hand_off().and_then(|hand_off| self.stored(hand_off)) {
-                return self.handed(stored).await;
+                return self.granted(stored).await;
             }
             if self.left().is_zero() {
                 return self.leave().await;
@@ -117,24 +120,34 @@ impl Waiter<'_> {
     }
 
     async fn watch(mut self) -> Result<(), CacheError> {
-        self.subscribe().await?;
+        _ = self.subscribe(false).await?;
         let Enqueued::Queued(interval) = self.enqueue(true).await? else { return Ok(()) };
         _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
         Ok(())
     }
 
-    /// Makes the server notify this client. Where it does already, it is not asked.
-    async fn subscribe(&self) -> Result<(), CacheError> {
+    /// Makes the server notify this client, unless it does already. Before that, an attempt may spare the subscription; it overtakes no
+    /// one. The lock keeps callers of this client in their order meanwhile.
+    async fn subscribe(&self, attempt: bool) -> Result<Option<SetOutcome>, CacheError> {
         let connection = &self.redis.connection;
         let mut subscribed = self.subscriber.lock().lock().await;
         let before = connection.generation();
         if before.is_some() && *subscribed == before {
-            return Ok(());
+            return Ok(None);
         }
+        if attempt {
+            let outcome = self.redis.set(self.keys, self.value, self.ttl).await?;
+            if matches!(outcome, SetOutcome::Stored(_)) {
+                return Ok(Some(outcome));
+            }
+        }
+        // If this is dropped now, the server may have subscribed all the same.
+        *subscribed = Some(UNKNOWN);
+        let before = connection.generation();
         () = connection.execute(&Request::Subscribe(self.channel)).await?;
         // If the connection was replaced meanwhile, it is not known which one is subscribed.
         *subscribed = before.filter(|_| before == connection.generation());
-        Ok(())
+        Ok(None)
     }
 
     async fn enqueue(&mut self, report: bool) -> Result<Enqueued, CacheError> {
@@ -155,7 +168,7 @@ impl Waiter<'_> {
                 let missing = self.ticket != 0 && added == 1;
                 self.ticket = ticket;
                 if !report {
-                    return Ok(Enqueued::Queued(Duration::MAX));
+                    return Ok(Enqueued::Queued(self.look_interval()));
                 }
                 if missing {
                     self.subscriber.wake_others(None);
@@ -168,6 +181,12 @@ impl Waiter<'_> {
                 SetOutcome::Occupied(_) => Err(self.redis.translate(malformed())),
             },
         }
+    }
+
+    /// When a waiter that does not report looks whether a message was lost: the more there are, the more rarely.
+    fn look_interval(&self) -> Duration {
+        let waiters = u32::try_from(self.subscriber.waiters()).unwrap_or(u32::MAX);
+        LOOK_INTERVAL + Duration::from_millis(5).saturating_mul(waiters)
     }
 
     /// When the next report is due.
@@ -190,23 +209,16 @@ impl Waiter<'_> {
         Ok(left.map_or(usual, |left| usual.min(left + stagger)))
     }
 
-    /// A lease that was handed over, unless it is over already, or the message does not tell since when it lasts: then the server is
-    /// asked.
+    /// A lease that was handed over. None if the server has to be asked: the lease is over, the message does not tell since when it lasts,
+    /// or an earlier copy of a request may come late, which the next request makes the server refuse.
     fn stored(&self, hand_off: HandOff) -> Option<Stored> {
+        if self.retried {
+            return None;
+        }
         let now = Instant::now();
         let since = self.redis.connection.reading(self.keys.slot)?.instant_of(hand_off.at, now)?;
         let deadline = since.checked_add(self.ttl)?;
         (deadline > now).then_some(Stored { revision: hand_off.fence, deadline })
-    }
-
-    /// A message told that the lock is ours. If an earlier copy of a request may come late, the server is told to refuse it.
-    async fn handed(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
-        if !self.retried {
-            return self.granted(stored).await;
-        }
-        let outcome = self.set().await;
-        self.subscriber.set_queued(outcome.is_err());
-        outcome
     }
 
     /// The lock is ours. Where replicas have to confirm that, it is requested again until they have.

@@ -71,7 +71,12 @@ impl Connection {
     ) -> Result<(Reply, i64), CacheError> {
         let (mut retries, mut late) = (Retries::new(), 0);
         loop {
-            match self.attempt(|client| self.run_once(invocation, confirmation, invocation.repeats || retries.retried, client)).await {
+            match self
+                .attempt(|client| {
+                    self.run_once(invocation, confirmation, invocation.repeats || retries.retried, client)
+                })
+                .await
+            {
                 Ok((reply, _)) if reply.outcome == LATE && late < MOST_LATE => late += 1,
                 Ok((reply, _)) if reply.outcome == LATE => return Err(self.clock_jumps()),
                 Ok((mut reply, confirmed)) => {
