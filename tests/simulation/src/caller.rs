@@ -166,12 +166,8 @@ impl Caller {
         let mut world = self.port.world();
         let now = world.now;
         let process = &mut world.processes[self.port.process()];
-        let current = process.call.take().unwrap_or(Current {
-            id: call,
-            deadline: now,
-            cancelled: false,
-            orphan: None,
-        });
+        let current =
+            process.call.take().unwrap_or(Current { id: call, deadline: now, cancelled: false, orphan: None });
         let outcome = match answer {
             Some(Ok(Ok(outcome))) => Some(outcome),
             Some(Ok(Err(Error::Unavailable(_)))) | None => None,

@@ -3,8 +3,8 @@
 use crate::choices::Choices;
 use crate::run::{Cast, run};
 use crate::script::Size;
-use crate::small::Small;
 use crate::shrink::Failure;
+use crate::small::Small;
 
 /// All small worlds, or those up to the first that failed.
 #[derive(Clone, Debug)]

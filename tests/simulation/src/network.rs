@@ -17,6 +17,8 @@ pub(crate) struct Message {
     pub(crate) connection: u64,
     /// Whether it is the second half of a request that the server has read.
     detached: bool,
+    /// The message that it repeats. The server reads both at once: a connection does not repeat what it was given earlier.
+    copy_of: Option<u64>,
 }
 
 impl Message {
@@ -72,7 +74,17 @@ impl Network {
         self.sent += 1;
         let connection = self.connections[host];
         let id = self.sent;
-        self.messages.push(Message { id, host, process, call, request, gives_up, connection, detached: false });
+        self.messages.push(Message {
+            id,
+            host,
+            process,
+            call,
+            request,
+            gives_up,
+            connection,
+            detached: false,
+            copy_of: None,
+        });
         id
     }
 
@@ -98,6 +110,11 @@ impl Network {
         self.messages.iter().any(|message| message.host == host && message.connection == connection)
     }
 
+    /// Whether a message repeats another.
+    pub(crate) fn is_copy_of(&self, index: usize, id: u64) -> bool {
+        self.messages.get(index).is_some_and(|message| message.copy_of == Some(id))
+    }
+
     pub(crate) fn take(&mut self, index: usize) -> Message {
         self.messages.remove(index)
     }
@@ -116,7 +133,8 @@ impl Network {
     /// The same request once more, right after the original.
     pub(crate) fn duplicate(&mut self, index: usize) {
         self.sent += 1;
-        let copy = Message { id: self.sent, ..self.messages[index].clone() };
+        let original = self.messages[index].clone();
+        let copy = Message { id: self.sent, copy_of: Some(original.id), ..original };
         self.messages.insert(index + 1, copy);
     }
 

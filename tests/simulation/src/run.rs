@@ -8,10 +8,10 @@ use crate::component::Component;
 use crate::guest::Guest;
 use crate::invariants::Violation;
 use crate::port::{Port, lock};
+use crate::rules::{Honest, Rules};
 use crate::scheduler::Scheduler;
 use crate::script::{Plan, Size};
 use crate::sim_cache::HostBugs;
-use crate::rules::{Honest, Rules};
 
 use crate::world::{Task, World};
 

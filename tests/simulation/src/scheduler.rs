@@ -40,7 +40,13 @@ pub(crate) enum Move {
 }
 
 impl<'a> Scheduler<'a> {
-    pub(crate) fn new(world: Arc<Mutex<World>>, choices: &'a mut Choices, plan: Plan, bugs: HostBugs, tasks: Vec<Task>) -> Self {
+    pub(crate) fn new(
+        world: Arc<Mutex<World>>,
+        choices: &'a mut Choices,
+        plan: Plan,
+        bugs: HostBugs,
+        tasks: Vec<Task>,
+    ) -> Self {
         let tasks = tasks.into_iter().map(Some).collect();
         Self { world, bugs, tasks, choices, plan, faults: 0, moves: Vec::new() }
     }
@@ -96,13 +102,13 @@ impl<'a> Scheduler<'a> {
         self.moves.clear();
         if self.faults < self.plan.most_faults {
             crate::faults::collect(&self.plan, world, &mut self.moves);
-            if !self.moves.is_empty() && self.choices.rarely(12) {
+            if !self.moves.is_empty() && self.choices.rarely(self.plan.fault_odds) {
                 self.faults += 1;
                 return Some(self.moves[self.choices.choose(self.moves.len())]);
             }
             self.moves.clear();
         }
-        if !self.plan.brisk && self.choices.rarely(4) && self.pass_some_time(world) {
+        if !self.plan.brisk && self.choices.rarely(self.plan.time_odds) && self.pass_some_time(world) {
             return None;
         }
         collect(world, &mut self.moves);
@@ -156,13 +162,13 @@ impl<'a> Scheduler<'a> {
     /// Time passes of its own, at any moment. Returns whether it did.
     fn pass_some_time(&mut self, world: &mut World) -> bool {
         let (timer, expiry) = (world.next_timer(), world.next_expiry());
-        let to = match self.choices.choose(6) {
-            0 => Some(world.now + MILLISECOND),
-            1 => expiry,
+        let to = match self.choices.choose(8) {
+            0 | 1 => Some(world.now + MILLISECOND),
+            2 | 3 => timer,
+            4 => expiry,
             // The last moment before, as far as a step of the scheduler leaves one.
-            2 => expiry.map(|expiry| expiry - 2),
-            3 => timer,
-            4 => Some(world.now + self.plan.ttl_ms * MILLISECOND / 4),
+            5 => expiry.map(|expiry| expiry - 2),
+            6 => Some(world.now + self.plan.ttl_ms * MILLISECOND / 4),
             _ => Some(world.now + 30 * MILLISECOND),
         };
         let Some(to) = to.filter(|to| *to > world.now) else { return false };
@@ -207,7 +213,9 @@ fn is_over(world: &World) -> bool {
 
 fn can_go_on(world: &World) -> bool {
     let network = &world.network;
-    !network.messages.is_empty() || !network.pushes.is_empty() || (0..world.processes.len()).any(|process| world.is_ready(process))
+    !network.messages.is_empty()
+        || !network.pushes.is_empty()
+        || (0..world.processes.len()).any(|process| world.is_ready(process))
 }
 
 /// What can happen without a fault, client by client, so that in the simplest world they take turns.

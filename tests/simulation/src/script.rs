@@ -79,8 +79,12 @@ pub(crate) struct Plan {
     /// What can go wrong, and how often at most.
     pub(crate) faults: Vec<Kind>,
     pub(crate) most_faults: usize,
+    /// One happens in so many steps.
+    pub(crate) fault_odds: u64,
     /// Whether time passes only when nothing else can happen.
     pub(crate) brisk: bool,
+    /// Otherwise, it passes by itself in one of so many steps.
+    pub(crate) time_odds: u64,
     /// Whether nothing happens between a reply and what its caller does next.
     pub(crate) prompt: bool,
     /// Whether clients need not ask for the server's time at first.
@@ -117,11 +121,12 @@ impl Plan {
     }
 
     fn wild(choices: &mut Choices) -> Self {
-        let ttl_ms = choices.pick(&[2_000_u64, 20, 30_000]);
+        let ttl_ms = choices.pick(&[2_000_u64, 30_000, 20, 30_000]);
         let faults = wild_faults(choices);
-        let most_faults = choices.choose(6);
+        let (most_faults, fault_odds) = (choices.choose(6), choices.pick(&[12, 4]));
+        let time_odds = choices.pick(&[64, 16, 6]);
         let times = [ttl_ms, ttl_ms / 2, ttl_ms * 2];
-        let (callers, names) = (2 + choices.choose(4), 1 + choices.choose(2));
+        let (callers, names) = (2 + choices.choose(4), 1 + usize::from(choices.rarely(3)));
         let labels = choices.choose(3);
         let mut hosts = 0;
         let callers = (0..callers).map(|number| {
@@ -138,18 +143,22 @@ impl Plan {
             }
         });
         let callers = callers.collect();
-        Self { callers, faults, most_faults, brisk: false, prompt: false, clocks_are_known: false, ttl_ms }
+        let (brisk, prompt, clocks_are_known) = (false, false, false);
+        Self { callers, faults, most_faults, fault_odds, brisk, time_odds, prompt, clocks_are_known, ttl_ms }
     }
 }
 
-/// At most one kind of fault of the server: fences and use-bys hold while its clock goes forward only.
+/// Some kinds of faults: with few of them in a world, each meets itself and the others more often. At most one is of the server: fences and
+/// use-bys hold while its clock goes forward only.
 fn wild_faults(choices: &mut Choices) -> Vec<Kind> {
     use Kind::{
         Cancel, ClockForward, Crash, Duplicate, DuplicateMessage, Failover, LateRequest, LostMessage, LostReply,
         LostRequest, Pause, Restart, Vanish,
     };
-    let mut faults = vec![LostRequest, LostReply, Crash, Cancel, Pause, LostMessage];
-    faults.extend([LateRequest, Duplicate, DuplicateMessage, Vanish]);
+    const OF_CLIENTS: [Kind; 10] =
+        [LostRequest, LostReply, LateRequest, Duplicate, LostMessage, DuplicateMessage, Crash, Vanish, Cancel, Pause];
+    let mut faults = OF_CLIENTS.to_vec();
+    faults.retain(|_| choices.rarely(3));
     match choices.choose(5) {
         2 => faults.push(Restart),
         3 => faults.push(Failover),
@@ -167,13 +176,13 @@ fn sections(choices: &mut Choices, names: &[&'static str], times: &[u64]) -> Vec
         let key = choices.pick(names);
         let default = choices.rarely(16);
         let ttl_ms = if default { None } else { Some(choices.pick(times)) };
-        let wait_ms = choices.pick(&[0, times[0] * 2, times[0] / 2]);
+        let wait_ms = choices.pick(&[times[0] * 2, 0, times[0] * 4, times[0] / 2]);
         script.push(Operation::Lock { key, ttl_ms, wait_ms });
         for _ in 0..choices.choose(4) {
-            script.push(match choices.choose(5) {
+            script.push(match choices.choose(6) {
                 0 | 1 => Operation::Write { key },
-                2 => Operation::Extend { key, ttl_ms: choices.pick(times) },
-                3 => Operation::Inspect { key: choices.pick(names) },
+                2 | 3 => Operation::Extend { key, ttl_ms: choices.pick(times) },
+                4 => Operation::Inspect { key: choices.pick(names) },
                 _ => Operation::Rest { ms: choices.pick(&[1, times[0] / 2, times[0] * 2]) },
             });
         }

@@ -99,6 +99,9 @@ impl World {
         if let Some(reply) = self.apply(message, Some(index)) {
             self.reply(id, process, Ok(reply));
         }
+        if self.network.is_copy_of(index, id) {
+            self.deliver(index);
+        }
         self.close(host, connection);
     }
 
