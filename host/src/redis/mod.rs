@@ -39,7 +39,7 @@ use connection::{Connection, Settings};
 use keys::Keys;
 use reply::{Reply, malformed};
 use retry::Request;
-use script::{Invocation, Script, script};
+use script::{Invocation, Mark, Script, script};
 
 static SET: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "set");
 static EXTEND: LazyLock<Script> = script!(Writes, "time", "value", "extend");
@@ -169,7 +169,7 @@ impl Redis {
     }
 
     async fn run(&self, script: &Script, of: &Keys, keys: &[&str], args: &[&str]) -> Result<Reply, CacheError> {
-        self.connection.run(&Invocation { script, slot: of.slot, keys, args, repeats: false }).await
+        self.connection.run(&Invocation { script, slot: of.slot, keys, args, mark: Mark::IfRetried }).await
     }
 
     /// Runs a script and then waits for replicas, if the outcome says that something was written. Answers whether enough have confirmed it.
@@ -197,7 +197,7 @@ impl Redis {
 
     /// Makes one attempt. What replicas have not confirmed is withdrawn.
     async fn set(&self, keys: &Keys, value: &str, ttl: Duration) -> Result<SetOutcome, CacheError> {
-        let outcome = self.set_confirmed(keys, value, ttl, None, false).await;
+        let outcome = self.set_confirmed(keys, value, ttl, None, Mark::IfRetried).await.map(|(outcome, _)| outcome);
         if self.replicas > 0 && outcome.is_err() {
             // If this fails too, the value expires.
             _ = self.withdraw_entry(keys, value).await;
@@ -205,23 +205,23 @@ impl Redis {
         outcome
     }
 
-    /// Makes one attempt. With a queue entry it is the last step of a wait, and removes the entry.
+    /// Makes one attempt. With a queue entry it is the last step of a wait, and removes the entry. Answers too whether a request was lost.
     async fn set_confirmed(
         &self,
         keys: &Keys,
         value: &str,
         ttl: Duration,
         entry: Option<&str>,
-        repeats: bool,
-    ) -> Result<SetOutcome, CacheError> {
+        mark: Mark,
+    ) -> Result<(SetOutcome, bool), CacheError> {
         let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &keys.withdrawn(value)];
         let ttl_ms = millis(ttl);
         let args = [value, &ttl_ms, entry.unwrap_or_default()];
         let args = if entry.is_some() { &args[..] } else { &args[..2] };
-        let set = Invocation { script: &SET, slot: keys.slot, keys: &names, args, repeats };
+        let set = Invocation { script: &SET, slot: keys.slot, keys: &names, args, mark };
         let (mut reply, confirmed) = self.run_confirmed(&set, |outcome| outcome == "stored").await?;
         confirmed?;
-        self.set_outcome(&mut reply, ttl)
+        Ok((self.set_outcome(&mut reply, ttl)?, reply.retried))
     }
 
     fn set_outcome(&self, reply: &mut Reply, ttl: Duration) -> Result<SetOutcome, CacheError> {
@@ -299,7 +299,7 @@ impl Cache for Redis {
         let (keys, ttl) = (self.keys(key), countable(ttl)?);
         let (names, ttl_ms) = ([&keys.lock[..]], millis(ttl));
         let args = [value, &ttl_ms];
-        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args: &args, repeats: false };
+        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args: &args, mark: Mark::IfRetried };
         let (mut reply, confirmed) = self.run_confirmed(&extend, |outcome| outcome == "extended").await?;
         // The lock is still held, but it is not sure for how long.
         confirmed?;

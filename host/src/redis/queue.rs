@@ -10,7 +10,7 @@ use super::keys::{Keys, SEPARATOR};
 use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
 use super::retry::Request;
-use super::script::{Invocation, Script, script};
+use super::script::{Invocation, Mark, Script, script};
 use super::{Redis, millis};
 use crate::{CacheError, ErrorKind, SetOutcome, Stored};
 
@@ -128,7 +128,7 @@ impl Waiter<'_> {
 
     /// Makes the server notify this client, unless it does already. Before that, an attempt may spare the subscription; it overtakes no
     /// one. The lock keeps callers of this client in their order meanwhile.
-    async fn subscribe(&self, attempt: bool) -> Result<Option<SetOutcome>, CacheError> {
+    async fn subscribe(&mut self, attempt: bool) -> Result<Option<SetOutcome>, CacheError> {
         let connection = &self.redis.connection;
         let mut subscribed = self.subscriber.lock().lock().await;
         let before = connection.generation();
@@ -136,9 +136,13 @@ impl Waiter<'_> {
             return Ok(None);
         }
         if attempt {
-            let outcome = self.redis.set(self.keys, self.value, self.ttl).await?;
-            if matches!(outcome, SetOutcome::Stored(_)) {
-                return Ok(Some(outcome));
+            let attempt = self.redis.set_confirmed(self.keys, self.value, self.ttl, None, Mark::Never);
+            let (outcome, retried) = attempt.await?;
+            self.retried |= retried;
+            match outcome {
+                SetOutcome::Stored(_) if retried => return self.set().await.map(Some),
+                SetOutcome::Stored(_) => return Ok(Some(outcome)),
+                SetOutcome::Occupied(_) => {}
             }
         }
         // If this is dropped now, the server may have subscribed all the same.
@@ -159,7 +163,7 @@ impl Waiter<'_> {
         let (ttl, ticket) = (millis(self.ttl), self.ticket.to_string());
         let (keep_queue, keep_client) = (millis(KEEP_QUEUE), millis(KEEP_CLIENT));
         let args = [self.value, &ttl, self.entry, &ticket, &keep_queue, &keep_client, self.channel];
-        let enqueue = Invocation { script: &ENQUEUE, slot: self.keys.slot, keys, args: &args, repeats: self.retried };
+        let enqueue = Invocation { script: &ENQUEUE, slot: self.keys.slot, keys, args: &args, mark: self.mark() };
         let mut reply = self.redis.connection.run(&enqueue).await?;
         self.retried |= reply.retried;
         match &reply.outcome[..] {
@@ -243,7 +247,12 @@ impl Waiter<'_> {
     }
 
     async fn set(&self) -> Result<SetOutcome, CacheError> {
-        self.redis.set_confirmed(self.keys, self.value, self.ttl, Some(self.entry), self.retried).await
+        let set = self.redis.set_confirmed(self.keys, self.value, self.ttl, Some(self.entry), self.mark());
+        set.await.map(|(outcome, _)| outcome)
+    }
+
+    fn mark(&self) -> Mark {
+        if self.retried { Mark::Always } else { Mark::IfRetried }
     }
 
     fn left(&self) -> Duration {

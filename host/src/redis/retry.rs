@@ -9,7 +9,7 @@ use super::clock::Reading;
 use super::connection::Connection;
 use super::failure;
 use super::reply::Reply;
-use super::script::{Invocation, Terms};
+use super::script::{Invocation, Mark, Terms};
 use crate::call::whole_millis;
 use crate::{CacheError, ErrorKind};
 
@@ -71,12 +71,7 @@ impl Connection {
     ) -> Result<(Reply, i64), CacheError> {
         let (mut retries, mut late) = (Retries::new(), 0);
         loop {
-            match self
-                .attempt(|client| {
-                    self.run_once(invocation, confirmation, invocation.repeats || retries.retried, client)
-                })
-                .await
-            {
+            match self.attempt(|client| self.run_once(invocation, confirmation, retries.retried, client)).await {
                 Ok((reply, _)) if reply.outcome == LATE && late < MOST_LATE => late += 1,
                 Ok((reply, _)) if reply.outcome == LATE => return Err(self.clock_jumps()),
                 Ok((mut reply, confirmed)) => {
@@ -93,12 +88,13 @@ impl Connection {
         &self,
         invocation: &Invocation<'_>,
         confirmation: Option<(u32, fn(&str) -> bool)>,
-        repeats: bool,
+        retried: bool,
         mut client: Client,
     ) -> RedisResult<(Reply, i64)> {
         let slot = if matches!(client, Client::Cluster(_)) { invocation.slot } else { 0 };
         let use_by = self.clocks().use_by(slot, Instant::now() + self.timeout());
-        let mark = if repeats { whole_millis(self.longest_delay()) } else { 0 };
+        let marks = invocation.mark == Mark::Always || (retried && invocation.mark == Mark::IfRetried);
+        let mark = if marks { whole_millis(self.longest_delay()) } else { 0 };
         let reply = invocation.run(&mut client, Terms { use_by, mark }).await?;
         self.clocks().note(slot, reply.reading);
         let Some((replicas, wrote)) = confirmation else { return Ok((reply, 0)) };

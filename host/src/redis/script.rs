@@ -37,8 +37,18 @@ pub(super) struct Invocation<'a> {
     pub(super) slot: u16,
     pub(super) keys: &'a [&'a str],
     pub(super) args: &'a [&'a str],
-    /// Whether an earlier request for the same value may still be under way.
-    pub(super) repeats: bool,
+    pub(super) mark: Mark,
+}
+
+/// When a script that grants marks its value as withdrawn, so that copies of requests for it that come late are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// When an attempt was lost and may come late.
+    IfRetried,
+    /// An earlier request for the value was lost.
+    Always,
+    /// More requests for the value will follow.
+    Never,
 }
 
 /// What differs from attempt to attempt.

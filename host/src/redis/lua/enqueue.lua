@@ -15,14 +15,14 @@ local present, is_withdrawn = unpack(redis.call('MGET', lock, withdrawn))
 if present and holds(present, value) then
   redis.call('ZREM', queue, entry)
   local _, fence = parse(present)
-  return mark(withdrawn, keep_mark, {now, 'stored', tonumber(fence), redis.call('PTTL', lock)})
+  return final(withdrawn, keep_mark, {now, 'stored', tonumber(fence), redis.call('PTTL', lock)})
 elseif is_withdrawn then
   return {now, 'withdrawn'}
 elseif not present then
   -- What is not a string is nil here, too.
   read(lock)
   if redis.call('EXISTS', queue) == 0 or (watches and not serve(lock, counter, queue, grace, now)) then
-    return watches and {now, 'free'} or mark(withdrawn, keep_mark, grant(lock, counter, now, value, ttl))
+    return watches and {now, 'free'} or final(withdrawn, keep_mark, grant(lock, counter, now, value, ttl))
   end
 end
 
@@ -44,9 +44,9 @@ if not present and not watches then
   local next = serve(lock, counter, queue, grace, now)
   if not next then
     redis.call('ZREM', queue, entry)
-    return mark(withdrawn, keep_mark, grant(lock, counter, now, value, ttl))
+    return final(withdrawn, keep_mark, grant(lock, counter, now, value, ttl))
   elseif next[1] == value and next[2] > 0 then
-    return mark(withdrawn, keep_mark, {now, 'stored', next[2], next[3]})
+    return final(withdrawn, keep_mark, {now, 'stored', next[2], next[3]})
   end
 end
 if not client then

@@ -10,10 +10,9 @@ local function next_fence(counter, now)
   return fence
 end
 
--- Refuses later requests for a value that was granted to a repeated request: the first one may still be on its way, and must not store
--- the value again after its release.
-local function mark(withdrawn, keep_mark, answer)
-  if keep_mark ~= '0' and answer[2] == 'stored' then
+-- Answers a request for the last time. If it was repeated, an earlier copy may still be under way, and must not store the value again.
+local function final(withdrawn, keep_mark, answer)
+  if keep_mark ~= '0' then
     redis.call('SET', withdrawn, '1', 'PX', keep_mark)
   end
   return answer

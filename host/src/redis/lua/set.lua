@@ -38,5 +38,4 @@ end
 if entry then
   redis.call('ZREM', queue, entry)
 end
-mark(withdrawn, keep_mark, answer)
-return answer
+return final(withdrawn, keep_mark, answer)
