@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,10 +13,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
+use crate::error::GRANTED_TOO_LATE;
 use crate::give_back::give_back;
 use crate::queue::{Queues, Turn};
 use crate::scope::{Scoped, Waiting};
-use crate::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Set, Stored};
+use crate::term::{Term, least_left};
+use crate::{Cache, CacheError, Delete, Entry, ErrorKind, Extend, Set};
 
 /// What all calls of a locker share.
 pub(crate) struct Shared {
@@ -65,8 +68,15 @@ impl Shared {
 
     /// Deletes a value in the background, in vain from `gone` on.
     /// If it may be in line still, it leaves that first.
-    pub(crate) fn give_back(&self, key: String, value: String, in_line: bool, gone: Instant, runtime: &Handle) {
-        self.tasks.spawn_on(give_back(self.cache.clone(), key, value, in_line, gone), runtime);
+    pub(crate) fn give_back(
+        &self,
+        key: String,
+        value: String,
+        in_line: bool,
+        gone: Instant,
+        runtime: &Handle,
+    ) -> JoinHandle<()> {
+        self.tasks.spawn_on(give_back(self.cache.clone(), key, value, in_line, gone), runtime)
     }
 
     /// Counts a call that waits, where they are counted.
@@ -82,7 +92,8 @@ pub(crate) struct Call {
     operation: Option<&'static str>,
     turn: Option<Turn>,
     wanted: Option<Wanted>,
-    deadline: Option<Instant>,
+    term: Option<Term>,
+    late: Option<u64>,
     failure: Option<CacheError>,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
@@ -104,8 +115,8 @@ enum State {
     Refused,
     /// It may be in line, or may lie in the cache.
     InLine,
-    /// It was stored on behalf of one who waited and was `asked` to wait then, and the component does not know yet.
-    Handed { asked: Instant, stored: Stored },
+    /// It was stored on behalf of a caller that waited, and the component does not know yet.
+    Handed { revision: u64, term: Term },
     /// It may lie in the cache, although nobody has learnt that it does.
     Unowned,
 }
@@ -117,7 +128,8 @@ impl Call {
             operation: None,
             turn: None,
             wanted: None,
-            deadline: None,
+            term: None,
+            late: None,
             failure: None,
             spare_random: None,
             under_way: None,
@@ -142,7 +154,8 @@ impl Call {
     /// Ends the call; `granted` says that the caller has learnt of what was stored and owns it from here on.
     pub(crate) fn end(&mut self, granted: bool) {
         self.turn = None;
-        self.deadline = None;
+        self.term = None;
+        self.late = None;
         self.spare_random = None;
         let wanted = self.wanted.take();
         if !granted {
@@ -151,9 +164,14 @@ impl Call {
         self.under_way = None;
     }
 
-    /// Until when the cache keeps what it was last asked to store or extend, at least.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// How long the cache keeps what it was last asked to store or extend.
+    pub(crate) fn term(&self) -> Option<Term> {
+        self.term
+    }
+
+    /// The revision of a value that was stored too late to count.
+    pub(crate) fn late(&self) -> Option<u64> {
+        self.late
     }
 
     /// The cache's error that the component last saw.
@@ -180,28 +198,43 @@ impl Call {
         Err(CacheError::new(ErrorKind::Denied, message))
     }
 
-    /// The cache's answer, and when it was asked for it.
-    async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<(Instant, Set), CacheError> {
+    /// The cache's answer, unless what it stored is over already: then the value is withdrawn.
+    async fn set(&mut self, key: String, value: String, ttl: Option<Duration>) -> Result<wit::SetOutcome, CacheError> {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
         let (cache, asked) = (self.shared.cache.clone(), Instant::now());
         if self.operation.is_none() {
             // What a plugin stores is its own affair, and its scope knows of it.
-            return Ok((asked, cache.set_if_absent(&key, &value, ttl).await?));
+            let outcome = match cache.set_if_absent(&key, &value, ttl).await? {
+                Set::Occupied(entry) => return Ok(wit::SetOutcome::Occupied(entry.into())),
+                Set::Stored(stored) => self.stored(stored.revision, Term::new(asked, stored)),
+            };
+            if let (Err(_), Ok(runtime)) = (&outcome, Handle::try_current()) {
+                self.shared.give_back(key, value, false, expiry(Instant::now(), ttl), &runtime);
+            }
+            return outcome.map(wit::SetOutcome::Stored);
         }
         let handed = self.wanted.take_if(|wanted| wanted.key == key && wanted.value == value);
         let wanted = self.wanted.insert(Wanted { key, value, ttl, state: State::Unowned });
-        if let Some(Wanted { state: State::Handed { asked, stored }, .. }) = handed {
+        if let Some(Wanted { state: State::Handed { revision, term }, .. }) = handed {
             self.turn = None;
-            return Ok((asked, Set::Stored(stored)));
+            return self.stored(revision, term).map(wit::SetOutcome::Stored);
         }
-        let answer = cache.set_if_absent(&wanted.key, &wanted.value, ttl).await;
-        match &answer {
-            Ok(Set::Stored(_)) => self.turn = None,
+        match cache.set_if_absent(&wanted.key, &wanted.value, ttl).await {
+            Ok(Set::Stored(stored)) => {
+                self.turn = None;
+                self.stored(stored.revision, Term::new(asked, stored)).map(wit::SetOutcome::Stored)
+            }
+            Ok(Set::Occupied(entry)) => {
+                wanted.state = State::Refused;
+                Ok(wit::SetOutcome::Occupied(entry.into()))
+            }
             // The value may have been stored all the same.
-            Err(error) if error.kind() == ErrorKind::Unavailable => {}
-            Ok(Set::Occupied(_)) | Err(_) => wanted.state = State::Refused,
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            Err(error) => {
+                wanted.state = State::Refused;
+                Err(error)
+            }
         }
-        Ok((asked, answer?))
     }
 
     async fn wait(&mut self, key: &str, patience: Duration) -> Result<Duration, CacheError> {
@@ -226,13 +259,14 @@ impl Call {
         waited.map(|()| left())
     }
 
-    /// What is stored, with the time that is left of what the cache was `asked` for.
-    fn stored(&mut self, asked: Instant, stored: Stored) -> wit::Stored {
-        // A time to live beyond what the clock can show is as good as a year.
-        let deadline = asked.checked_add(stored.ttl).unwrap_or(asked + Duration::from_secs(365 * 24 * 60 * 60));
-        self.deadline = Some(deadline);
-        let left = deadline.saturating_duration_since(Instant::now());
-        wit::Stored { revision: stored.revision, ttl_ms: full_millis(left) }
+    /// A value that is stored or was extended, if its time is not over already.
+    fn stored(&mut self, revision: u64, term: Term) -> Result<wit::Stored, CacheError> {
+        if !term.has_left(least_left(term.ttl)) {
+            self.late = Some(revision);
+            return Err(CacheError::new(ErrorKind::Expired, GRANTED_TOO_LATE));
+        }
+        self.term = Some(term);
+        Ok(wit::Stored { revision, ttl_ms: full_millis(term.left()) })
     }
 
     fn note<T>(&mut self, answer: Result<T, CacheError>) -> Result<T, wit::Error> {
@@ -241,7 +275,7 @@ impl Call {
             let error = match failure.kind() {
                 ErrorKind::Denied => wit::Error::Denied(message),
                 ErrorKind::Invalid => wit::Error::Invalid(message),
-                ErrorKind::Unavailable | ErrorKind::Fault => wit::Error::Unavailable(message),
+                ErrorKind::Unavailable | ErrorKind::Expired | ErrorKind::Fault => wit::Error::Unavailable(message),
             };
             self.failure = Some(failure);
             error
@@ -255,7 +289,10 @@ impl Wanted {
         let asked = Instant::now();
         self.state = State::InLine;
         if let Some(stored) = cache.wait_to_set(&self.key, &self.value, self.ttl, patience).await? {
-            self.state = State::Handed { asked, stored };
+            let mut term = Term::new(asked, stored);
+            // The cache counts from the beginning of the wait, which is no part of the time to live.
+            term.ttl = self.ttl.unwrap_or_else(|| term.left());
+            self.state = State::Handed { revision: stored.revision, term };
         }
         Ok(())
     }
@@ -281,10 +318,7 @@ impl wit::Host for Call {
         ttl_ms: Option<u64>,
     ) -> Result<wit::SetOutcome, wit::Error> {
         let answer = self.set(key, value, ttl_ms.map(Duration::from_millis)).await;
-        self.note(answer).map(|answer| match answer {
-            (asked, Set::Stored(stored)) => wit::SetOutcome::Stored(self.stored(asked, stored)),
-            (_, Set::Occupied(entry)) => wit::SetOutcome::Occupied(entry.into()),
-        })
+        self.note(answer)
     }
 
     async fn extend_if_equal(
@@ -298,11 +332,16 @@ impl wit::Host for Call {
             Ok(()) => self.shared.cache.extend_if_equal(&key, &value, ttl).await,
             Err(error) => Err(error),
         };
-        self.note(answer).map(|extend| match extend {
-            Extend::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(asked, stored)),
-            Extend::Absent => wit::ExtendOutcome::Absent,
-            Extend::Different => wit::ExtendOutcome::Different,
-        })
+        let answer = answer.and_then(|extend| {
+            Ok(match extend {
+                Extend::Extended(stored) => {
+                    wit::ExtendOutcome::Extended(self.stored(stored.revision, Term::new(asked, stored))?)
+                }
+                Extend::Absent => wit::ExtendOutcome::Absent,
+                Extend::Different => wit::ExtendOutcome::Different,
+            })
+        });
+        self.note(answer)
     }
 
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {

@@ -101,9 +101,10 @@
 //!
 //! - `locker`: [`Locker`], what callers use; `options`: how they use it; `lease`: what it answers; `error`: what it
 //!   answers when it cannot.
-//! - `guard`: holding a lock while work is done; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
+//! - `guard`: holding a lock while work is done; `hold_state`: when it counts as lost; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
 //! - `sandbox`: runs the component within limits, in instances that are kept warm; `code`: what it was compiled to;
 //!   `bindings` are its WIT in Rust.
+//! - `grant`: taking a lock with enough time left; `term`: how much that is.
 //! - `call`: one call into the component, and what it may reach from there; `give_back`: what becomes of what it took
 //!   if nobody learns of it; `queue`: who is next to be woken.
 //! - `plugin`: locks for an embedder's plugins; `scope`: what each of them may do; `runner`: runs programs that use locks.
@@ -119,7 +120,9 @@ mod code;
 mod error;
 mod events;
 mod give_back;
+mod grant;
 mod guard;
+mod hold_state;
 mod lease;
 mod list;
 mod locker;
@@ -135,6 +138,7 @@ mod renewal;
 mod runner;
 mod sandbox;
 mod scope;
+mod term;
 
 pub use cache::{Cache, CacheError, Delete, Entry, Extend, Set, Stored};
 #[cfg(feature = "code-cache")]
