@@ -1,37 +1,40 @@
 //! A process that stops the command in time when we cannot: because we were killed, or stopped ourselves.
 //!
-//! It is forked from us before the command is, and hears through a pipe until when the lock is surely held. Once it hears
-//! nothing more by then, or the pipe ends because we did, it stops the command as we would have done.
+//! It is forked from us before the command is. Until when the lock is surely held, it reads in a page of memory that both share.
+//! Once that time has passed, or we have ended, it stops the command as we would have done.
+//!
+//! `state` says what it does when; `page` is the memory.
+
+mod page;
+mod state;
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{Read, Result, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{ErrorKind, Read, Result, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::waitpid;
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{ForkResult, Pid, close, fork, pipe2, setsid, unlink};
+use nix::unistd::{ForkResult, Pid, close, fork, setsid, unlink};
+
+pub(crate) use page::{Page, TOO_LATE, check, time};
 
 use crate::signals::OURS;
+use page::{NEVER, Time, nanos, now};
+use state::{Action, Event, State};
 
-/// Our end of the guardian's pipe. Dropping it ends the guardian: when the command is gone, or was never there.
+/// Our side of the guardian. Dropping it ends the guardian: when the command is gone, or was never there.
 pub(crate) struct Guardian {
     id: Pid,
-    pipe: File,
+    page: &'static Page,
+    /// A byte in it wakes the guardian up; its end tells that we are gone. A process between fork and exec has a copy of it, so the end
+    /// comes only when no command can start any more.
+    bell: UnixStream,
 }
-
-/// What the command's own process needs to say who it is.
-pub(crate) struct Announcement(OwnedFd);
-
-/// Nanoseconds on the monotonic clock.
-type Time = u64;
-const NEVER: Time = Time::MAX;
 
 impl Guardian {
     /// Starts a guardian of a command that will have a process group of its own, or `shared` ours. It removes a file, should
@@ -39,79 +42,59 @@ impl Guardian {
     pub(crate) fn start(shared: bool, kill_after: Duration, file: Option<&Path>) -> Result<Self> {
         // Now: after the fork, nothing may be allocated.
         let file = file.and_then(|file| CString::new(file.as_os_str().as_bytes()).ok());
+        let (page, (its, ours)) = (Page::map()?, UnixStream::pair()?);
         // A guardian that does not read must not hold us up.
-        let (its, ours) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        its.set_nonblocking(true)?;
+        ours.set_nonblocking(true)?;
         // SAFETY: from here on the new process only makes system calls that are safe after a fork, and never returns.
         match unsafe { fork() }? {
-            ForkResult::Parent { child } => Ok(Self { id: child, pipe: File::from(ours) }),
+            ForkResult::Parent { child } => Ok(Self { id: child, page, bell: ours }),
             ForkResult::Child => {
                 drop(ours);
-                Watch { pipe: File::from(its), command: None, shared, kill_after, file, stop: NEVER, kill: NEVER }.run()
+                let kill_after = nanos(kill_after);
+                let state = State::Waiting;
+                Watch { page, bell: its, shared, kill_after, file, state, runner_is_gone: false, last: NEVER }.run()
             }
         }
     }
 
-    /// For the command's process, to be called there before it becomes the command.
-    pub(crate) fn announcement(&self) -> Result<Announcement> {
-        Ok(Announcement(self.pipe.as_fd().try_clone_to_owned()?))
+    /// What the process of the command announces itself in.
+    pub(crate) fn page(&self) -> &'static Page {
+        self.page
     }
 
-    /// Tells when the command is to be asked to stop, unless it was, and when it is to be killed.
-    pub(crate) fn orders(&mut self, stop: Option<Instant>, kill: Instant) {
-        self.say(stop.map_or(NEVER, time), time(kill));
+    /// Says when the command is to be asked to stop, unless it was or is not to be, and when it is to be killed.
+    pub(crate) fn set_deadlines(&self, stop: Option<Instant>, kill: Instant) {
+        self.page.set_deadlines(stop.map_or(NEVER, time), time(kill));
+        // If the guardian is gone, we still do what it would have done. If it does not read, it has been woken up.
+        _ = (&self.bell).write(&[0]);
     }
 
-    fn say(&mut self, first: u64, second: u64) {
-        // If it is gone, we still do what it would have done.
-        _ = self.pipe.write_all(&word(first, second));
+    /// Says that there is no command any more: its number may come to be that of another process.
+    pub(crate) fn command_is_gone(&self) {
+        self.page.clear_command();
     }
 }
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        // Also if somebody stopped it. And nobody else may come to bury it.
+        // SIGKILL also ends a stopped guardian. Then it is reaped.
         _ = kill(self.id, Signal::SIGKILL);
         _ = waitpid(self.id, None);
     }
 }
 
-impl Announcement {
-    /// Tells the guardian that this process will be the command.
-    pub(crate) fn make(&self) -> Result<()> {
-        nix::unistd::write(&self.0, &word(0, u64::from(std::process::id())))?;
-        Ok(())
-    }
-}
-
-/// What the guardian hears: `(0, id)` for the command's process, else when to stop and to kill it.
-fn word(first: u64, second: u64) -> [u8; 16] {
-    let mut word = [0; 16];
-    word[..8].copy_from_slice(&first.to_ne_bytes());
-    word[8..].copy_from_slice(&second.to_ne_bytes());
-    word
-}
-
-/// An instant as the guardian counts time. If we are stopped on the way, it comes out too early, not too late.
-fn time(instant: Instant) -> Time {
-    let now = now();
-    let left = instant.saturating_duration_since(Instant::now());
-    now.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(NEVER)).clamp(1, NEVER - 1)
-}
-
-fn now() -> Time {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(NEVER, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(NEVER))
-}
-
 /// The guardian itself.
 struct Watch {
-    pipe: File,
-    command: Option<Pid>,
+    page: &'static Page,
+    bell: UnixStream,
     shared: bool,
-    kill_after: Duration,
+    kill_after: Time,
     file: Option<CString>,
-    stop: Time,
-    kill: Time,
+    state: State,
+    runner_is_gone: bool,
+    /// When the command is killed at the latest, once the runner is gone.
+    last: Time,
 }
 
 impl Watch {
@@ -126,67 +109,80 @@ impl Watch {
         for stream in 0..3 {
             _ = close(stream);
         }
-        while self.hear() {
+        while self.state != State::Done {
             self.act();
+            self.sleep();
         }
-        self.finish()
-    }
-
-    /// Waits for a word, or until there is something to do. Answers whether there can be more words.
-    fn hear(&mut self) -> bool {
-        let left = Duration::from_nanos(self.stop.min(self.kill).saturating_sub(now()));
-        // Rounded up, so that what was waited for is due.
-        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        let mut waiting = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
-        if !matches!(poll(&mut waiting, timeout), Ok(1)) {
-            return true;
-        }
-        let mut word = [[0; 8]; 2];
-        let [first, second] = &mut word;
-        // A word is written as a whole.
-        if self.pipe.read_exact(first).and_then(|()| self.pipe.read_exact(second)).is_err() {
-            return false;
-        }
-        match (u64::from_ne_bytes(*first), u64::from_ne_bytes(*second)) {
-            (0, id) => self.command = i32::try_from(id).ok().map(Pid::from_raw),
-            (stop, kill) => (self.stop, self.kill) = (stop, kill),
-        }
-        true
-    }
-
-    fn act(&mut self) {
-        let now = now();
-        if now >= self.kill {
-            self.send(Signal::SIGKILL);
-            leave();
-        }
-        if now >= self.stop {
-            self.send(Signal::SIGTERM);
-            self.stop = NEVER;
-        }
-    }
-
-    /// Nobody else is there to stop the command.
-    fn finish(&mut self) -> ! {
-        if self.stop != NEVER {
-            self.send(Signal::SIGTERM);
-        }
-        let patience = u64::try_from(self.kill_after.as_nanos()).unwrap_or(NEVER);
-        let kill = self.kill.min(now().saturating_add(patience));
-        while now() < kill && self.send(None) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        self.send(Signal::SIGKILL);
+        // Only the end of the runner leads here.
         self.file.as_deref().into_iter().for_each(|file| _ = unlink(file));
         leave()
     }
 
+    /// Looks at the clock and the page, and does what is due.
+    fn act(&mut self) {
+        // The clock first: a command that is not there after a deadline does not start under it.
+        let now = now();
+        let deadline = self.deadline(now);
+        let command = self.page.command();
+        let is_there = command.is_some_and(|command| self.state != State::Alone || self.send(command, None));
+        let runs = if is_there { Event::CommandRuns } else { Event::CommandIsGone };
+        let gone = self.runner_is_gone.then_some(Event::RunnerIsGone);
+        for event in [Some(runs), gone, Some(deadline)].into_iter().flatten() {
+            let (state, action) = self.state.on(event);
+            if state == State::Alone && self.state != State::Alone {
+                self.last = now.saturating_add(self.kill_after);
+            }
+            self.state = state;
+            match (action, command) {
+                (Action::Ask, Some(command)) => {
+                    self.send(command, Signal::SIGTERM);
+                    self.send(command, Signal::SIGCONT);
+                }
+                (Action::Kill, Some(command)) => _ = self.send(command, Signal::SIGKILL),
+                (Action::Nothing, _) | (_, None) => {}
+            }
+        }
+    }
+
+    fn deadline(&self, now: Time) -> Event {
+        match (self.page.stop(), self.page.kill().min(self.last)) {
+            (_, kill) if kill <= now => Event::KillIsDue,
+            (NEVER, _) => Event::NotToAsk,
+            (stop, _) if stop <= now => Event::StopIsDue,
+            _ => Event::InTime,
+        }
+    }
+
+    /// Waits for a deadline, for the bell, or for the end of the runner.
+    fn sleep(&mut self) {
+        const GLANCE: Time = 20_000_000;
+        let now = now();
+        let next = [self.page.stop(), self.page.kill(), self.last].into_iter().filter(|time| *time > now).min();
+        let left = next.unwrap_or(NEVER) - now;
+        if self.state == State::Alone {
+            // Nothing tells when the command ends, so look now and then.
+            _ = poll(&mut [], timeout(left.min(GLANCE)));
+            return;
+        }
+        let mut waiting = [PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        if matches!(poll(&mut waiting, timeout(left)), Ok(1)) {
+            self.runner_is_gone = match self.bell.read(&mut [0; 64]) {
+                Ok(bytes) => bytes == 0,
+                Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
+            };
+        }
+    }
+
     /// Sends a signal to the command, and tells whether it is there.
-    fn send(&self, signal: impl Into<Option<Signal>>) -> bool {
-        let Some(command) = self.command else { return false };
+    fn send(&self, command: Pid, signal: impl Into<Option<Signal>>) -> bool {
         let sent = if self.shared { kill(command, signal) } else { killpg(command, signal) };
         sent.is_ok()
     }
+}
+
+/// Rounded up, so that what was waited for is due.
+fn timeout(left: Time) -> PollTimeout {
+    PollTimeout::try_from(Duration::from_nanos(left) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
 }
 
 /// Ends this process without running anything that belongs to the one that it was forked from.
