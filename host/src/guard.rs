@@ -106,7 +106,7 @@ impl Locker {
         let mut options = options.into();
         let times = HoldTimes::of(&options);
         options.ttl = times.first_ttl();
-        let grant = match self.grant(name, options, |ttl| times.margin(ttl)).await? {
+        let grant = match self.grant(name, options, |ttl| times.required(ttl)).await? {
             Lock::Granted(grant) => grant,
             Lock::Held(holder) => return Ok(Lock::Held(holder)),
         };

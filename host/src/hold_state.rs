@@ -8,6 +8,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::grant::Grant;
+use crate::term::least_left;
 use crate::{Error, Lease, LockOptions, Loss, Token, events};
 
 /// The times that the caller has chosen.
@@ -28,6 +29,11 @@ impl HoldTimes {
         let ttl = self.ttl?;
         let most = self.max_hold.map(|most| most.saturating_add(self.margin(ttl)));
         Some(most.map_or(ttl, |most| most.min(ttl)))
+    }
+
+    /// What a lease must have left to count. If it is short because of the maximum hold, the guard tells that this is over.
+    pub(crate) fn required(&self, granted: Duration) -> Duration {
+        if self.first_ttl() != self.ttl { least_left(granted) } else { self.margin(granted) }
     }
 
     /// The time to live that the caller chose, or else the one that was `granted`.

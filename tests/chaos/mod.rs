@@ -1,12 +1,12 @@
-//! Pairs of `locker exec` for one lock each, whose answers and messages come late, and whose runners, guardians and commands are stopped
-//! and killed at random moments. No two commands of a pair may run at a time, and none that is left alone may be stopped.
+//! Rounds of `locker exec` that contend for one lock each, whose answers and messages come late, and whose runners, guardians and commands are stopped
+//! and killed at random moments. No two commands of a round may run at a time, and none that is left alone may be stopped.
 //!
-//! - `plan`: what happens in a pair, which the seed determines; `pair`: how that is done.
+//! - `plan`: what happens in a round, which the seed determines; `round`: how that is done.
 //! - `work`: the command; `report`: what came of it.
 
-mod pair;
 mod plan;
 mod report;
+mod round;
 mod work;
 
 use std::path::PathBuf;
@@ -18,11 +18,11 @@ use clap::{Parser, Subcommand};
 use tokio::task::JoinSet;
 
 use crate::harness::{Command, RedisServer};
-use plan::Plan;
+use plan::{CONTENDERS, Plan};
 use report::Report;
 use work::Work;
 
-/// Starts pairs of commands under one lock each, disturbs them, and counts what must not be. Exits with 1 if there was any of it.
+/// Starts commands that contend for locks, disturbs them, and counts what must not be. Exits with 1 if there was any of it.
 #[derive(Parser)]
 #[command(name = "chaos", args_conflicts_with_subcommands = true)]
 struct Args {
@@ -48,9 +48,9 @@ struct Chaos {
     #[arg(long)]
     seed: Option<u64>,
 
-    /// How many pairs run at a time
-    #[arg(long, default_value_t = 16)]
-    pairs: usize,
+    /// How many locks they contend for at a time
+    #[arg(long, default_value_t = 48)]
+    locks: usize,
 
     /// The program to try instead of the one that is built here
     #[arg(long, value_name = "FILE")]
@@ -70,7 +70,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(u8::from(!report.violations.is_empty()))
 }
 
-/// What all pairs share.
+/// What all rounds share.
 struct World {
     server: RedisServer,
     locker: PathBuf,
@@ -85,11 +85,11 @@ impl Chaos {
         let locker = self.locker.unwrap_or_else(|| Command::path("locker"));
         let world = Arc::new(World { server, locker, work: Command::path("chaos") });
         let (mut report, mut running, started) = (Report::default(), JoinSet::new(), Instant::now());
-        for number in 0..self.starts.div_ceil(2) {
-            if running.len() >= self.pairs {
-                report.add(running.join_next().await.expect("some are running").expect("a pair does not panic"));
+        for number in 0..self.starts.div_ceil(CONTENDERS as u64) {
+            if running.len() >= self.locks {
+                report.add(running.join_next().await.expect("some are running").expect("a round does not panic"));
             }
-            running.spawn(pair::run(world.clone(), Plan::new(seed, number)));
+            running.spawn(round::run(world.clone(), Plan::new(seed, number)));
         }
         running.join_all().await.into_iter().for_each(|outcome| report.add(outcome));
         report.took = started.elapsed();
@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_two_commands_run_at_a_time_and_none_is_stopped_for_nothing() {
-        let report = Chaos { starts: 200, seed: None, pairs: 16, locker: None }.run().await;
+        let report = Chaos { starts: 300, seed: None, locks: 48, locker: None }.run().await;
         assert!(report.violations.is_empty(), "{report}");
     }
 }

@@ -1,4 +1,4 @@
-//! What happens in a pair of commands.
+//! What happens in a round of commands.
 
 use std::time::Duration;
 
@@ -7,10 +7,13 @@ use crate::harness::Fault;
 /// Long enough for a busy machine, short enough to see leases end.
 pub(super) const TTL: Duration = Duration::from_secs(3);
 
-/// What happens to two commands that share a lock.
+/// How many commands contend for a lock: one may be granted it while another believes in an old grant.
+pub(super) const CONTENDERS: usize = 3;
+
+/// What happens to the commands that contend for a lock.
 pub(super) struct Plan {
     pub(super) number: u64,
-    pub(super) starts: [Start; 2],
+    pub(super) starts: [Start; CONTENDERS],
 }
 
 /// What happens to one command.
@@ -67,7 +70,7 @@ impl Plan {
 
 impl Start {
     fn new(random: &mut fastrand::Rng) -> Self {
-        let work = if random.u8(0..4) == 0 { millis(random, 500..5000) } else { millis(random, 0..200) };
+        let work = if random.bool() { millis(random, 500..5000) } else { millis(random, 0..200) };
         let late = (random.u8(0..3) == 0).then(|| late(random));
         let harm = (random.u8(0..2) == 0).then(|| Harm::new(random));
         Self { after: millis(random, 0..200), work, code: random.u8(0..64), late, harm }
@@ -80,8 +83,8 @@ impl Start {
 }
 
 fn late(random: &mut fastrand::Rng) -> Fault {
-    // Often nearly as long as the lease.
-    let time = if random.bool() { TTL - millis(random, 0..800) } else { millis(random, 50..4500) };
+    // Often about as long as the lease.
+    let time = if random.bool() { TTL - millis(random, 0..800) } else { millis(random, 50..6000) };
     if random.bool() { Fault::DelayAnswer("EVALSHA", time) } else { Fault::DelayMessage("message", time) }
 }
 
@@ -90,11 +93,11 @@ impl Harm {
         let whom = [Whom::Runner, Whom::Runner, Whom::Guardian, Whom::Command][random.usize(0..4)];
         let how = match random.u8(0..5) {
             0 | 1 => How::Kill,
-            2 | 3 => How::Stop(millis(random, 1..4500)),
-            _ => How::StopAndKill(millis(random, 1..4500)),
+            2 | 3 => How::Stop(millis(random, 1..7000)),
+            _ => How::StopAndKill(millis(random, 1..7000)),
         };
-        let when = match random.u8(0..4) {
-            0 => When::After(millis(random, 0..400)),
+        let when = match random.u8(0..5) {
+            0 | 4 => When::After(millis(random, 0..400)),
             1 => When::Granted(millis(random, 0..4000)),
             // While the command starts.
             _ => When::Granted(Duration::from_micros(random.u64(0..15_000))),

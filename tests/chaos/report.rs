@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::Output;
 use std::time::Duration;
 
-use super::plan::{How, Start, Whom};
+use super::plan::{CONTENDERS, How, Start, Whom};
 use super::work::{Note, OVERLAP};
 use crate::harness::Fault;
 
@@ -20,10 +20,10 @@ pub(super) struct Ended {
     pub(super) stderr: String,
 }
 
-/// How a pair ended.
+/// How a round ended.
 pub(super) struct Outcome {
     pub(super) number: u64,
-    pub(super) ended: [Ended; 2],
+    pub(super) ended: [Ended; CONTENDERS],
     pub(super) notes: Vec<Note>,
 }
 
@@ -90,7 +90,7 @@ impl Report {
             let notes: Vec<_> = notes.iter().map(|note| format!("{} {} {}", note.name, note.what, note.at)).collect();
             let told: Vec<_> =
                 ended.iter().map(|end| format!("{:?} {:?} {}", end.start, end.code(), end.stderr)).collect();
-            self.violations.push(format!("pair {number}: {wrong:?}\n  {}\n  {}", told.join("\n  "), notes.join("; ")));
+            self.violations.push(format!("round {number}: {wrong:?}\n  {}\n  {}", told.join("\n  "), notes.join("; ")));
         }
     }
 
@@ -101,11 +101,11 @@ impl Report {
 
 /// Whether the times overlap that two commands wrote down.
 fn overlap(notes: &[Note]) -> bool {
-    let times = |name: &str| {
-        let at = |what: &str| notes.iter().find(|note| note.name == name && note.what == what).map(|note| note.at);
-        at("start").zip(at("end"))
-    };
-    times("a").zip(times("b")).is_some_and(|(a, b)| a.0 < b.1 && b.0 < a.1)
+    let at =
+        |name: &str, what: &str| notes.iter().find(|note| note.name == name && note.what == what).map(|note| note.at);
+    let mut times: Vec<_> = ["a", "b", "c"].iter().filter_map(|name| at(name, "start").zip(at(name, "end"))).collect();
+    times.sort_unstable();
+    times.windows(2).any(|pair| pair[1].0 < pair[0].1)
 }
 
 impl fmt::Display for Report {

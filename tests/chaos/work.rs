@@ -15,7 +15,7 @@ pub(super) const OVERLAP: u8 = 99;
 pub(super) struct Work {
     /// The folder of the lock
     folder: PathBuf,
-    /// Which of the two commands this is
+    /// Which of the commands this is
     name: String,
     /// How long the work takes, in milliseconds
     millis: u64,
@@ -52,7 +52,7 @@ impl Work {
     }
 }
 
-/// What the commands of a pair wrote down, in order.
+/// What the commands of a round wrote down, in order.
 pub(super) fn notes(folder: &Path) -> Vec<Note> {
     let notes = std::fs::read_to_string(folder.join("notes")).unwrap_or_default();
     notes.lines().map(note).collect()

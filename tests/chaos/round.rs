@@ -1,4 +1,4 @@
-//! Two commands under one lock, and what is done to them.
+//! Commands that contend for one lock, and what is done to them.
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -17,22 +17,21 @@ use super::report::{Ended, Outcome};
 use super::work::notes;
 use crate::harness::{Command, Proxy};
 
-/// Longer than a pair takes, whatever happens to it.
+/// Longer than a round takes, whatever happens to it.
 const LONGEST: Duration = Duration::from_secs(90);
 
 pub(super) async fn run(world: Arc<World>, plan: Plan) -> Outcome {
     let folder = tempfile::tempdir().expect("there is room");
     let name = format!("job-{}", plan.number);
-    let [a, b] = &plan.starts;
-    let (a, b) = tokio::join!(
-        one(&world, folder.path(), &name, "a", a.clone()),
-        one(&world, folder.path(), &name, "b", b.clone())
-    );
+    let [a, b, c] = plan.starts;
+    let one = |who, start| one(&world, folder.path(), &name, who, start);
+    let (a, b, c) = tokio::join!(one("a", a), one("b", b), one("c", c));
+    let ended = [a, b, c];
     // A command whose runner was killed may be on its way to be stopped.
-    if a.is_orphan() || b.is_orphan() {
+    if ended.iter().any(Ended::is_orphan) {
         sleep(TTL).await;
     }
-    Outcome { number: plan.number, ended: [a, b], notes: notes(folder.path()) }
+    Outcome { number: plan.number, ended, notes: notes(folder.path()) }
 }
 
 async fn one(world: &World, folder: &Path, name: &str, who: &'static str, start: Start) -> Ended {
