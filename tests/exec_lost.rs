@@ -1,99 +1,18 @@
 //! Commands that run for longer than their lock lasts, and what becomes of them when it is lost, or when somebody dies.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use locker_host::LockOptions;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
-use tempfile::TempDir;
-use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::harness::{Command, LONG, Ran, RedisServer, granted, patiently, send, until};
+use crate::harness::{BEATING, Command, LONG, Ran, RedisServer, Running, STUBBORN, granted, patiently, send, until};
 
 const TTL: Duration = Duration::from_secs(1);
-
-/// A command under a lock on a server of its own. It says that it lives, again and again, until it does not.
-struct Running {
-    server: RedisServer,
-    locker: Child,
-    folder: TempDir,
-}
-
-/// Beats as long as it lives, and so does a process that it started. Notes who it is, and whether it was asked to stop.
-const BEATING: &str = "
-    cd $0; echo $$ > id
-    trap 'touch asked; exit 3' TERM
-    sh -c 'while :; do touch beat.below; sleep 0.02; done' &
-    while :; do touch beat; sleep 0.02; done";
-
-/// The same, but it does not stop when it is asked to.
-const STUBBORN: &str = "
-    cd $0; echo $$ > id
-    trap 'touch asked' TERM
-    sh -c 'trap \"\" TERM; while :; do touch beat.below; sleep 0.02; done' &
-    while :; do touch beat; sleep 0.02; done";
-
-impl Running {
-    async fn start(script: &str, options: &[&str]) -> Self {
-        Self::start_with_ttl("1s", script, options).await
-    }
-
-    async fn start_with_ttl(ttl: &str, script: &str, options: &[&str]) -> Self {
-        let server = RedisServer::start_with(|_| ["--appendonly", "yes"].map(str::to_owned).into()).await;
-        let folder = tempfile::tempdir().unwrap();
-        let command = ["--", "sh", "-c", script, folder.path().to_str().unwrap()];
-        let locker = Command::on(&server, &[&["exec", "job", "--ttl", ttl], options, &command].concat()).spawn();
-        let running = Self { server, locker, folder };
-        until(async || running.file("beat").exists() && running.file("beat.below").exists()).await;
-        running
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Whether the command was asked to stop.
-    fn was_asked(&self) -> bool {
-        self.file("asked").exists()
-    }
-
-    /// Whether neither the command nor what it started lives any more.
-    async fn is_dead(&self) -> bool {
-        let beats = || ["beat", "beat.below"].map(|name| modified(&self.file(name)));
-        let before = beats();
-        sleep(Duration::from_millis(150)).await;
-        beats() == before
-    }
-
-    /// The command's process.
-    fn command(&self) -> Pid {
-        Pid::from_raw(std::fs::read_to_string(self.file("id")).unwrap().trim().parse().unwrap())
-    }
-
-    /// The processes that the runner has started, besides the command.
-    fn guardians(&self) -> Vec<Pid> {
-        let id = self.locker.id().unwrap();
-        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-        let children = children.split_whitespace().map(|child| Pid::from_raw(child.parse().unwrap()));
-        children.filter(|child| *child != self.command()).collect()
-    }
-
-    async fn take_away(&self) {
-        assert_eq!(self.server.run::<u64>(&["DEL", "lock:job"]).await, 1);
-    }
-
-    async fn ended(self) -> Ran {
-        Ran::of(self.locker).await
-    }
-}
-
-fn modified(file: &Path) -> std::time::SystemTime {
-    file.metadata().unwrap().modified().unwrap()
-}
 
 #[tokio::test]
 async fn a_command_may_take_longer_than_its_locks_time_to_live() {
@@ -265,27 +184,6 @@ async fn a_holder_that_was_paused_for_too_long_writes_in_vain() {
     // The first of them may end the others before they can be told.
     all.iter().for_each(|id| _ = kill(*id, Signal::SIGCONT));
     assert_eq!(running.ended().await.code, Some(74));
-}
-
-#[tokio::test]
-async fn a_command_outlives_its_guardian_and_is_stopped_all_the_same() {
-    let running = Running::start(BEATING, &[]).await;
-    let [guardian] = running.guardians()[..] else { panic!("there is one guardian") };
-    kill(guardian, Signal::SIGKILL).unwrap();
-    sleep(TTL).await;
-    assert!(!running.is_dead().await && !running.was_asked());
-    running.take_away().await;
-    until(async || running.was_asked()).await;
-    assert_eq!(running.ended().await.code, Some(74));
-}
-
-#[tokio::test]
-async fn no_guardian_is_left_behind() {
-    let running = Running::start("cd $0; echo $$ > id; touch beat beat.below; sleep 1", &[]).await;
-    let guardians = running.guardians();
-    assert_eq!(guardians.len(), 1);
-    assert_eq!(running.ended().await.code, Some(0));
-    assert!(kill(guardians[0], None).is_err(), "it is still there");
 }
 
 #[tokio::test]

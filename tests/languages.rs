@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use rstest::rstest;
 
-use crate::harness::{Command, Ran, RedisServer, wasm};
+use crate::harness::{Command, Ran, RedisServer, key_of, wasm};
 
 /// A file of the repository.
 fn file(path: &str) -> PathBuf {
@@ -49,7 +49,7 @@ async fn an_embedder_runs_plugins_in_two_languages() {
     let server = RedisServer::start().await;
     let on_redis = Command::example("plugins", &[javascript, rust]).env("REDIS_URL", &server.url());
     took_turns(&on_redis.run().await, 10);
-    assert!(server.keys().await.iter().all(|key| key.contains("shared/shared")), "they were locked there");
+    assert_eq!(server.keys().await, [key_of("fence", "shared/shared")], "they were locked there");
 }
 
 /// Asserts that whoever entered left before anybody else entered, and with a fence that is higher each time.

@@ -3,6 +3,7 @@
 //! # Layout
 //!
 //! - `harness`: starts stores and commands, and ends them.
+//! - `chaos`: a program that starts thousands of commands, and stops and kills what belongs to them.
 //! - `soak`: a program that goes on for as long as you like.
 //! - one module a topic; what is said of a lock runs on every store.
 //! - `languages`: plugins and hosts in other languages than Rust.
@@ -10,6 +11,7 @@
 #![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "a soak needs a part of what tests need"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here is a test")]
 
+pub mod chaos;
 mod harness;
 pub mod soak;
 
@@ -32,6 +34,10 @@ mod examples;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod exec_guardian;
+#[cfg(test)]
+mod exec_late;
+#[cfg(test)]
 mod exec_lost;
 #[cfg(test)]
 mod expiry;
@@ -51,6 +57,8 @@ mod hold;
 mod keys;
 #[cfg(test)]
 mod languages;
+#[cfg(test)]
+mod late;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

@@ -57,7 +57,10 @@ impl Store {
             }
             Self::Redis { hosts, .. } => {
                 let prefix = format!("{}:", unique());
-                hosts.iter().map(|host| Arc::new(host.clone().prefix(&prefix).unwrap()) as Arc<dyn QuorumMember>).collect()
+                hosts
+                    .iter()
+                    .map(|host| Arc::new(host.clone().prefix(&prefix).unwrap()) as Arc<dyn QuorumMember>)
+                    .collect()
             }
         }
     }

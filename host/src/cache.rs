@@ -130,6 +130,11 @@ pub trait Cache: Send + Sync + 'static {
         poll(wait, || self.try_set(key, value, ttl)).await
     }
 
+    /// The time to live of values that are stored without one.
+    fn default_ttl(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     /// Whether callers that wait are served first come, first served, whatever freed the key, and are never overtaken by callers
     /// that do not wait.
     fn is_fifo(&self) -> bool {

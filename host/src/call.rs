@@ -10,8 +10,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
+use crate::error::GRANTED_TOO_LATE;
 use crate::orphan_cleanup::OrphanCleanup;
 use crate::scoped::Scoped;
+use crate::term::{Term, least_left};
 use crate::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
 
 /// What all calls of a locker share.
@@ -55,16 +57,14 @@ impl Shared {
 /// How long after its caller went away a request may still store its value.
 const LATEST_REQUEST: Duration = Duration::from_secs(10);
 
-/// The time to live for which a value is withdrawn that was to be stored for the default of the cache.
-const ASSUMED_TTL: Duration = Duration::from_secs(60);
-
 /// The state of one call. Dropping it withdraws what the call stored or queued and no caller owns.
 pub(crate) struct Call {
     shared: Arc<Shared>,
     /// The function of our own component. None in a plugin that imports the cache itself.
     operation: Option<&'static str>,
     unowned: Option<Orphan>,
-    deadline: Option<Instant>,
+    term: Option<Term>,
+    late: Option<u64>,
     failure: Option<CacheError>,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
@@ -78,7 +78,8 @@ impl Call {
             shared,
             operation: None,
             unowned: None,
-            deadline: None,
+            term: None,
+            late: None,
             failure: None,
             spare_random: None,
             under_way: None,
@@ -101,7 +102,8 @@ impl Call {
 
     /// Ends the call; `granted` says that its caller learns of the value that was stored, and owns it from here on.
     pub(crate) fn end(&mut self, granted: bool) {
-        self.deadline = None;
+        self.term = None;
+        self.late = None;
         self.spare_random = None;
         if let Some(unowned) = self.unowned.take()
             && granted
@@ -111,9 +113,14 @@ impl Call {
         self.under_way = None;
     }
 
-    /// Until when the cache keeps the value that it last stored or extended, at least.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+    /// How long the cache keeps the value that it last stored or extended.
+    pub(crate) fn term(&self) -> Option<Term> {
+        self.term
+    }
+
+    /// The revision of a value that was stored too late to count.
+    pub(crate) fn late(&self) -> Option<u64> {
+        self.late
     }
 
     /// The cache's error that the component last saw.
@@ -130,30 +137,50 @@ impl Call {
         Err(CacheError::new(ErrorKind::Denied, message))
     }
 
+    /// The cache's answer, unless what it stored is over already: then the value is withdrawn.
     async fn set(
         &mut self,
         key: String,
         value: String,
         ttl: Option<Duration>,
         wait: Duration,
-    ) -> Result<SetOutcome, CacheError> {
+    ) -> Result<wit::SetOutcome, CacheError> {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
+        let cache = self.shared.cache.clone();
+        let ttl = ttl.unwrap_or_else(|| cache.default_ttl());
         let orphan = Orphan::new(self.shared.clone(), key, value, ttl);
-        let answer = self.shared.cache.set_if_absent(&orphan.key, &orphan.value, ttl, wait).await;
-        match &answer {
-            Ok(SetOutcome::Stored(_)) if self.operation.is_some() => self.unowned = Some(orphan),
-            // A plugin that imports the cache owns what it is told that it stored.
-            Ok(SetOutcome::Stored(_) | SetOutcome::Occupied(_)) => orphan.disarm(),
-            Err(error) if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) => orphan.disarm(),
-            Err(_) => drop(orphan),
+        match cache.set_if_absent(&orphan.key, &orphan.value, Some(ttl), wait).await {
+            Ok(SetOutcome::Stored(stored)) => {
+                let stored = self.stored(stored, ttl)?;
+                match self.operation {
+                    Some(_) => self.unowned = Some(orphan),
+                    // A plugin that imports the cache owns what it is told that it stored.
+                    None => orphan.disarm(),
+                }
+                Ok(wit::SetOutcome::Stored(stored))
+            }
+            Ok(SetOutcome::Occupied(entry)) => {
+                orphan.disarm();
+                Ok(wit::SetOutcome::Occupied(entry.into()))
+            }
+            Err(error) => {
+                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) {
+                    orphan.disarm();
+                }
+                Err(error)
+            }
         }
-        answer
     }
 
-    fn stored(&mut self, stored: Stored) -> wit::Stored {
-        self.deadline = Some(stored.deadline);
-        let left = stored.deadline.saturating_duration_since(Instant::now());
-        wit::Stored { revision: stored.revision, ttl_ms: full_millis(left) }
+    /// A value that is stored or was extended, if its time is not over already.
+    fn stored(&mut self, Stored { revision, deadline }: Stored, ttl: Duration) -> Result<wit::Stored, CacheError> {
+        let term = Term { deadline, ttl };
+        if !term.has_left(least_left(ttl)) {
+            self.late = Some(revision);
+            return Err(CacheError::new(ErrorKind::Expired, GRANTED_TOO_LATE));
+        }
+        self.term = Some(term);
+        Ok(wit::Stored { revision, ttl_ms: full_millis(term.left()) })
     }
 
     fn note<T>(&mut self, answer: Result<T, CacheError>) -> Result<T, wit::Error> {
@@ -162,7 +189,7 @@ impl Call {
             let error = match failure.kind() {
                 ErrorKind::Denied => wit::Error::Denied(message),
                 ErrorKind::Invalid => wit::Error::Invalid(message),
-                ErrorKind::Unavailable | ErrorKind::Fault => wit::Error::Unavailable(message),
+                ErrorKind::Unavailable | ErrorKind::Expired | ErrorKind::Fault => wit::Error::Unavailable(message),
             };
             self.failure = Some(failure);
             error
@@ -171,22 +198,22 @@ impl Call {
 }
 
 /// A value that the cache may store or queue, and that no caller owns. Dropping it withdraws the value in the background.
-struct Orphan {
+pub(crate) struct Orphan {
     shared: Arc<Shared>,
     key: String,
     value: String,
-    ttl: Option<Duration>,
+    ttl: Duration,
     /// None once the value needs no clean-up, or outside a runtime, where the value expires by itself.
     runtime: Option<Handle>,
 }
 
 impl Orphan {
-    fn new(shared: Arc<Shared>, key: String, value: String, ttl: Option<Duration>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, key: String, value: String, ttl: Duration) -> Self {
         Self { shared, key, value, ttl, runtime: Handle::try_current().ok() }
     }
 
     /// Says that the value was not stored, or that a caller owns it.
-    fn disarm(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.runtime = None;
     }
 }
@@ -195,7 +222,7 @@ impl Drop for Orphan {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             let (key, value) = (std::mem::take(&mut self.key), std::mem::take(&mut self.value));
-            self.shared.withdraw(key, value, self.ttl.unwrap_or(ASSUMED_TTL), &runtime);
+            self.shared.withdraw(key, value, self.ttl, &runtime);
         }
     }
 }
@@ -216,10 +243,7 @@ impl wit::Host for Call {
     ) -> Result<wit::SetOutcome, wit::Error> {
         let (ttl, wait) = (ttl_ms.map(Duration::from_millis), Duration::from_millis(wait_ms));
         let answer = self.set(key, value, ttl, wait).await;
-        self.note(answer).map(|outcome| match outcome {
-            SetOutcome::Stored(stored) => wit::SetOutcome::Stored(self.stored(stored)),
-            SetOutcome::Occupied(entry) => wit::SetOutcome::Occupied(entry.into()),
-        })
+        self.note(answer)
     }
 
     async fn extend_if_equal(
@@ -233,11 +257,14 @@ impl wit::Host for Call {
             Ok(()) => self.shared.cache.extend_if_equal(&key, &value, ttl).await,
             Err(error) => Err(error),
         };
-        self.note(answer).map(|outcome| match outcome {
-            ExtendOutcome::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(stored)),
-            ExtendOutcome::Absent => wit::ExtendOutcome::Absent,
-            ExtendOutcome::Different => wit::ExtendOutcome::Different,
-        })
+        let answer = answer.and_then(|outcome| {
+            Ok(match outcome {
+                ExtendOutcome::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(stored, ttl)?),
+                ExtendOutcome::Absent => wit::ExtendOutcome::Absent,
+                ExtendOutcome::Different => wit::ExtendOutcome::Different,
+            })
+        });
+        self.note(answer)
     }
 
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {

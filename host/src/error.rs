@@ -14,12 +14,15 @@ pub enum ErrorKind {
     Denied,
     /// An argument is bad, or something that is no lock lies under the name. Nothing was changed; ask for something else.
     Invalid,
+    /// The lock was granted, but its lease was over, or had less time left than required, when the answer arrived. It was
+    /// released again, and no work began; ask for a longer time to live.
+    Expired,
     /// The component broke a limit of its sandbox, or the component cannot run at all. This is a bug.
     Fault,
 }
 
 impl ErrorKind {
-    /// The class in a word: `unavailable`, `denied`, `invalid` or `fault`.
+    /// The class in a word: `unavailable`, `denied`, `invalid`, `expired` or `fault`.
     ///
     /// ```
     /// assert_eq!(locker_host::ErrorKind::Denied.name(), "denied");
@@ -30,6 +33,7 @@ impl ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Denied => "denied",
             Self::Invalid => "invalid",
+            Self::Expired => "expired",
             Self::Fault => "fault",
         }
     }
@@ -84,6 +88,10 @@ impl Error {
     }
 
     pub(crate) fn caused_by(mut self, cause: Option<CacheError>) -> Self {
+        // The contract with components has no such class, and calls it unavailable.
+        if cause.as_ref().is_some_and(|cause| cause.kind() == ErrorKind::Expired) {
+            self.0.kind = ErrorKind::Expired;
+        }
         self.0.source = cause.map(Source::Cache);
         self
     }
@@ -105,6 +113,10 @@ impl Error {
         &self.0.message
     }
 }
+
+/// What a caller is told whose grant was of no use any more. It names the cause and the remedy.
+pub(crate) const GRANTED_TOO_LATE: &str = "it was granted, but its time to live was over or nearly over when the answer \
+    arrived, and it was released again: ask for a time to live that is longer than the store takes to answer";
 
 impl From<CacheError> for Error {
     fn from(error: CacheError) -> Self {

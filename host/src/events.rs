@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use metrics::{counter, histogram};
 use tracing::{debug, warn};
 
+use crate::grant::Grant;
 use crate::guard::Loss;
 use crate::{Error, Lock};
 
 /// A `lock` that began at `started` was answered.
-pub(crate) fn locked(name: &str, started: Instant, answer: &Result<Lock, Error>) {
+pub(crate) fn locked(name: &str, started: Instant, answer: &Result<Lock<Grant>, Error>) {
     counter!("locker_attempts_total").increment(1);
     let waited = started.elapsed();
     match answer {
-        Ok(Lock::Granted(lease)) => {
+        Ok(Lock::Granted(Grant { lease, .. })) => {
             counter!("locker_grants_total").increment(1);
             histogram!("locker_wait_seconds").record(waited);
             debug!(lock = name, fence = lease.fence, ttl = ?lease.ttl, ?waited, "granted");

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::hold_state::{Current, HoldState, HoldTimes};
 use crate::renewal::Renewal;
-use crate::{Error, Extended, Holder, Lease, Lock, LockOptions, Locker, Token, Unlock, events};
+use crate::{Error, Extended, Holder, Lease, Lock, LockOptions, Locker, Unlock, events};
 
 /// A lock that is renewed until it is released or dropped, or until it is lost.
 ///
@@ -40,26 +40,12 @@ use crate::{Error, Extended, Holder, Lease, Lock, LockOptions, Locker, Token, Un
 #[must_use = "a guard that is dropped releases its lock"]
 pub struct Guard {
     locker: Locker,
-    tenure: Arc<Tenure>,
+    state: Arc<HoldState>,
     renewal: JoinHandle<()>,
     runtime: Handle,
     /// The time to live: the lock may be there for so long after the guard is gone, if it cannot be released.
     ttl: Duration,
     released: bool,
-}
-
-/// What a guard and its renewal know of the lock.
-pub(crate) struct Tenure {
-    pub(crate) name: String,
-    pub(crate) since: Instant,
-    /// Cancelled when the lock is lost or released.
-    pub(crate) over: CancellationToken,
-    state: watch::Sender<State>,
-}
-
-struct State {
-    lease: Lease,
-    loss: Option<Loss>,
 }
 
 /// Why a lock that was held is no longer.
@@ -85,7 +71,7 @@ impl fmt::Display for Loss {
             Self::Absent => f.write_str("it was lost: the cache has it no more"),
             Self::HeldByOther => f.write_str("it was lost: another holds it"),
             Self::Expired(Some(error)) => write!(f, "it could not be renewed in time: {}", error.message()),
-            Self::Expired(None) => f.write_str("its time is up, and this process did not come to renew it"),
+            Self::Expired(None) => f.write_str("the lease expired before it could be renewed"),
             Self::MaxHold => f.write_str("it was held for as long as it may be"),
             Self::Closed => f.write_str("the locker was closed"),
         }
@@ -111,30 +97,24 @@ pub enum Ran<T> {
 }
 
 impl Locker {
-    /// Takes the lock `name` as [`Locker::lock`] does, and renews it for as long as the guard lives.
+    /// Takes the lock `name` as [`Locker::lock`] does, and renews it for as long as the guard lives. A lease that has no more
+    /// time left than its [grace](LockOptions::grace) when the answer arrives does not count.
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind); that somebody else holds the lock is an answer, not an error.
     pub async fn hold(&self, name: &str, options: impl Into<LockOptions>) -> Result<Lock<Guard>, Error> {
         let mut options = options.into();
-        let (ttl, max_hold, grace) = (options.ttl, options.max_hold, options.grace);
-        options.ttl = ttl.map(|ttl| max_hold.map_or(ttl, |most| ttl.min(most)));
-        let lease = match self.lock(name, options).await? {
-            Lock::Granted(lease) => lease,
+        let times = HoldTimes::of(&options);
+        options.ttl = times.first_ttl();
+        let grant = match self.grant(name, options, |ttl| times.required(ttl)).await? {
+            Lock::Granted(grant) => grant,
             Lock::Held(holder) => return Ok(Lock::Held(holder)),
         };
-        let ttl = ttl.unwrap_or(lease.ttl);
-        let since = lease.deadline.checked_sub(lease.ttl).unwrap_or_else(Instant::now);
-        let tenure = Arc::new(Tenure {
-            name: name.to_owned(),
-            since,
-            over: CancellationToken::new(),
-            state: watch::Sender::new(State { lease, loss: None }),
-        });
-        let renewal = Renewal::new(self.clone(), tenure.clone(), ttl, max_hold, grace);
-        let renewal = self.tasks().spawn(renewal.run());
+        let ttl = times.ttl(grant.term.ttl);
+        let state = Arc::new(HoldState::new(name, times, grant));
+        let renewal = self.tasks().spawn(Renewal::new(self.clone(), state.clone()).run());
         let runtime = Handle::current();
-        Ok(Lock::Granted(Guard { locker: self.clone(), tenure, renewal, runtime, ttl, released: false }))
+        Ok(Lock::Granted(Guard { locker: self.clone(), state, renewal, runtime, ttl, released: false }))
     }
 
     /// Runs `work` while holding the lock `name`, and releases it. If the lock is lost, the work is cancelled: its future
@@ -172,13 +152,16 @@ impl Locker {
             Lock::Granted(guard) => guard,
             Lock::Held(holder) => return Ok(Ran::Held(holder)),
         };
+        if let Some(loss) = guard.state.loss() {
+            return Ok(Ran::Lost { loss, done: None });
+        }
         let done = tokio::select! {
             biased;
             loss = guard.lost() => return Ok(Ran::Lost { loss, done: None }),
             done = work(guard.lease()) => done,
         };
-        if !guard.is_held() {
-            return Ok(Ran::Lost { loss: guard.lost().await, done: Some(done) });
+        if let Some(loss) = guard.state.loss() {
+            return Ok(Ran::Lost { loss, done: Some(done) });
         }
         Ok(match guard.release().await {
             Ok(Unlock::Absent) => Ran::Lost { loss: Loss::Absent, done: Some(done) },
@@ -192,48 +175,61 @@ impl Guard {
     /// The lock's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.tenure.name
+        &self.state.name
     }
 
     /// The lease as it was last renewed.
     #[must_use]
     pub fn lease(&self) -> Lease {
-        self.tenure.state().lease.clone()
+        self.state.current().lease.clone()
     }
 
     /// Larger for every later grant of the same name. Send it along with every write.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.tenure.state().lease.fence
+        self.state.current().lease.fence
+    }
+
+    /// When the lock counts as lost unless it is renewed by then: its [grace](LockOptions::grace) before the end of the lease, or
+    /// at the end of its [maximum hold](LockOptions::max_hold).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// # use std::time::{Duration, Instant};
+    /// # use locker_host::{Locker, Memory};
+    /// # let locker = Locker::new(Memory::default())?;
+    /// let guard = locker.hold("job", Duration::from_secs(30)).await?.granted().expect("the lock is free");
+    /// assert!(Instant::now() < guard.lost_at() && guard.lost_at() < guard.lease().deadline);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lost_at(&self) -> Instant {
+        self.state.lost_at()
     }
 
     /// Whether the lock is still held, as far as this process's clock can tell. Asking costs nothing, so ask before every
     /// step; but the answer is a moment old when it comes.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        let state = self.tenure.state();
-        state.loss.is_none() && Instant::now() < state.lease.deadline
+        self.state.loss().is_none()
     }
 
     /// Resolves when the lock has been renewed since it had the lease `before`: for those who pass its deadline on.
     pub async fn renewed(&self, before: &Lease) -> Lease {
-        let mut state = self.tenure.state.subscribe();
-        let renewed = state.wait_for(|state| state.lease.deadline != before.deadline).await;
-        // Only a sender that is gone ends the wait, and this one is ours.
-        renewed.map_or_else(|_| self.lease(), |state| state.lease.clone())
+        self.state.renewed_since(before).await
     }
 
     /// Resolves when the lock is lost. Never, if it is not.
     pub async fn lost(&self) -> Loss {
-        self.tenure.over.cancelled().await;
-        // As long as there is a guard to ask, nothing but a loss ends it.
-        self.tenure.state().loss.clone().unwrap_or(Loss::Closed)
+        self.state.lost().await
     }
 
     /// A token that is cancelled when the lock is lost, released or dropped: for work that goes on elsewhere.
     #[must_use]
     pub fn cancellation_token(&self) -> CancellationToken {
-        self.tenure.over.child_token()
+        self.state.over.child_token()
     }
 
     /// Stops renewing the lock, and then releases it.
@@ -242,7 +238,7 @@ impl Guard {
     /// [`ErrorKind`](crate::ErrorKind). Releasing it is then tried again in the background until it would expire anyway.
     pub async fn release(mut self) -> Result<Unlock, Error> {
         self.stop().await;
-        let released = self.locker.unlock(&self.tenure.name, self.tenure.token()).await;
+        let released = self.locker.unlock(&self.state.name, self.state.token()).await;
         self.released = released.is_ok();
         released
     }
@@ -254,12 +250,12 @@ impl Guard {
     pub async fn release_after(mut self, time: Duration) -> Result<Extended, Error> {
         self.stop().await;
         self.released = true;
-        self.locker.extend(&self.tenure.name, self.tenure.token(), time).await
+        self.locker.extend(&self.state.name, self.state.token(), time).await
     }
 
     /// Stops the renewal, and returns when nothing of it is left.
     async fn stop(&mut self) {
-        self.tenure.over.cancel();
+        self.state.over.cancel();
         self.renewal.abort();
         // That it was cancelled is no news.
         _ = (&mut self.renewal).await;
@@ -271,46 +267,22 @@ const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.tenure.over.cancel();
+        self.state.over.cancel();
         self.renewal.abort();
-        events::let_go(&self.tenure.name, self.tenure.since.elapsed());
-        let gone = matches!(self.tenure.state().loss, Some(Loss::Absent | Loss::HeldByOther));
+        events::let_go(&self.state.name, self.state.since.elapsed());
+        let gone = matches!(self.state.current().loss, Some(Loss::Absent | Loss::HeldByOther));
         if !self.released && !gone {
             // A renewal may still be on its way.
             let now = Instant::now();
             let until = now.checked_add(self.ttl).unwrap_or(now + FOR_EVER);
-            self.locker.give_back(&self.tenure.name, &self.tenure.token(), until, &self.runtime);
+            self.locker.give_back(&self.state.name, &self.state.token(), until, &self.runtime);
         }
     }
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let State { lease, loss } = &*self.tenure.state();
-        f.debug_struct("Guard").field("name", &self.tenure.name).field("lease", lease).field("loss", loss).finish()
-    }
-}
-
-impl Tenure {
-    pub(crate) fn deadline(&self) -> Instant {
-        self.state().lease.deadline
-    }
-
-    pub(crate) fn token(&self) -> Token {
-        self.state().lease.token.clone()
-    }
-
-    pub(crate) fn renewed(&self, lease: Lease) {
-        self.state.send_modify(|state| state.lease = lease);
-    }
-
-    pub(crate) fn lost(&self, loss: Loss) {
-        events::lost(&self.name, &loss);
-        self.state.send_modify(|state| state.loss = Some(loss));
-        self.over.cancel();
-    }
-
-    fn state(&self) -> watch::Ref<'_, State> {
-        self.state.borrow()
+        let Current { lease, loss, .. } = &*self.state.current();
+        f.debug_struct("Guard").field("name", &self.state.name).field("lease", lease).field("loss", loss).finish()
     }
 }

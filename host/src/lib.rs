@@ -101,7 +101,8 @@
 //!
 //! - `locker`: [`Locker`], what callers use; `options`: how they use it; `lease`: what it answers; `error`: what it
 //!   answers when it cannot.
-//! - `guard`: holding a lock while work is done; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
+//! - `grant`: taking a lock with enough time left; `term`: how much that is.
+//! - `guard`: holding a lock while work is done; `hold_state`: when it counts as lost; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
 //! - `sandbox`: runs the component within limits; `pool`: its idle instances; `code`: its compiled code; `bindings`: its WIT in
 //!   Rust.
 //! - `call`: one call into the component, and what it may reach from there; `orphan_cleanup`: removes values whose caller was
@@ -119,7 +120,9 @@ mod call;
 mod code;
 mod error;
 mod events;
+mod grant;
 mod guard;
+mod hold_state;
 mod lease;
 mod list;
 mod locker;
@@ -137,6 +140,7 @@ mod runner;
 mod sandbox;
 mod scope;
 mod scoped;
+mod term;
 mod usage;
 
 pub use cache::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Stored};

@@ -8,11 +8,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::bindings::exports::locker::locker::locker as wit;
-use crate::call::{Call, Shared, whole_millis};
+use crate::call::{Call, Orphan, Shared, whole_millis};
 use crate::error::{Error, ErrorKind};
+use crate::grant::{Attempt, Grant};
 use crate::sandbox::{Instance, Sandbox};
 use crate::scoped::Scoped;
-use crate::{Cache, Extended, Holder, Lease, Limits, Lock, LockOptions, Token, Unlock, events};
+use crate::term::least_left;
+use crate::{Cache, Extended, Holder, Limits, Lock, LockOptions, Token, Unlock, events};
 
 /// Takes, releases and extends locks.
 ///
@@ -68,28 +70,36 @@ impl Locker {
     ///
     /// A name is 1 to 512 bytes without control characters, compared byte for byte. The lock is not reentrant: whoever
     /// holds it is refused too.
+    /// A lease that is over when the answer arrives does not count: it is released, and the call waits again if it still has
+    /// time.
+    ///
     ///
     /// # Errors
     /// [`ErrorKind`]; that somebody else holds the lock is an answer, not an error.
     pub async fn lock(&self, name: &str, options: impl Into<LockOptions>) -> Result<Lock, Error> {
-        let started = Instant::now();
-        let answer = self.try_lock(name, options.into()).await;
-        events::locked(name, started, &answer);
-        answer
+        self.grant(name, options.into(), least_left).await.map(|lock| match lock {
+            Lock::Granted(grant) => Lock::Granted(grant.lease),
+            Lock::Held(holder) => Lock::Held(holder),
+        })
     }
 
-    async fn try_lock(&self, name: &str, options: LockOptions) -> Result<Lock, Error> {
+    /// Makes one attempt, which may include a wait.
+    pub(crate) async fn attempt(&self, name: &str, options: LockOptions) -> Result<Attempt, Error> {
         let LockOptions { ttl, wait, owner, .. } = options;
         let options = wit::Options { ttl_ms: ttl.map(whole_millis), wait_ms: Some(whole_millis(wait)), owner };
         let mut call = self.call("lock", name, options.owner.as_deref()).await?;
         let Instance { store, exports } = &mut call;
         let locked = exports.locker_locker_locker().call_lock(store, name, &options);
         let answer = self.within(wait, locked).await;
-        let deadline = call.store.data().call.deadline();
-        self.end(call, name, answer, |outcome| match outcome {
-            wit::LockOutcome::Granted(lease) => Lock::Granted(Lease::new(lease, deadline)),
-            wit::LockOutcome::Held(holder) => Lock::Held(holder.into()),
-        })
+        let (term, late) = (call.store.data().call.term(), call.store.data().call.late());
+        let attempt = self.end(call, name, answer, |outcome| match outcome {
+            wit::LockOutcome::Granted(lease) => Attempt::Granted(Grant::new(lease, term)),
+            wit::LockOutcome::Held(holder) => Attempt::Held(holder.into()),
+        });
+        match (attempt, late) {
+            (Err(error), Some(fence)) if error.kind() == ErrorKind::Expired => Ok(Attempt::Late(fence)),
+            (attempt, _) => attempt,
+        }
     }
 
     /// Releases the lock `name` if `token` holds it.
@@ -132,9 +142,9 @@ impl Locker {
         let Instance { store, exports } = &mut call;
         let extended = exports.locker_locker_locker().call_extend(store, name, token.as_ref(), whole_millis(ttl));
         let answer = self.within(Duration::ZERO, extended).await;
-        let deadline = call.store.data().call.deadline();
+        let term = call.store.data().call.term();
         self.end(call, name, answer, |outcome| match outcome {
-            wit::ExtendOutcome::Extended(lease) => Extended::Extended(Lease::new(lease, deadline)),
+            wit::ExtendOutcome::Extended(lease) => Extended::Extended(Grant::new(lease, term).lease),
             wit::ExtendOutcome::Absent => Extended::Absent,
             wit::ExtendOutcome::HeldByOther => Extended::HeldByOther,
         })
@@ -262,6 +272,11 @@ impl Locker {
         &self.0.shared.tasks
     }
 
+    /// A lock that is released in the background, unless it is disarmed before it is dropped.
+    pub(crate) fn orphan(&self, name: &str, token: &Token, ttl: Duration) -> Orphan {
+        Orphan::new(self.0.shared.clone(), name.to_owned(), token.as_str().to_owned(), ttl)
+    }
+
     /// Releases a lock in the background, until it would have expired at `gone`.
     pub(crate) fn give_back(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
         let ttl = gone.saturating_duration_since(Instant::now());
@@ -271,7 +286,10 @@ impl Locker {
 
 fn failed(operation: &'static str, name: &str, error: Error) -> Error {
     let error = error.about(name);
-    events::failed(operation, &error);
+    // A grant that came too late is no failure yet: the call may still have time to wait again.
+    if error.kind() != ErrorKind::Expired || operation != "lock" {
+        events::failed(operation, &error);
+    }
     error
 }
 
@@ -282,14 +300,6 @@ impl From<wit::Error> for Error {
             wit::Error::Denied(message) => Self::new(ErrorKind::Denied, message),
             wit::Error::Invalid(message) => Self::new(ErrorKind::Invalid, message),
         }
-    }
-}
-
-impl Lease {
-    fn new(lease: wit::Lease, deadline: Option<Instant>) -> Self {
-        let deadline = deadline.unwrap_or_else(Instant::now);
-        let ttl = Duration::from_millis(lease.ttl_ms);
-        Self { token: Token::from(lease.token), fence: lease.fence, ttl, deadline }
     }
 }
 

@@ -239,7 +239,7 @@ macro_rules! locker_interface {
                 match error.kind() {
                     ErrorKind::Denied => Self::Denied(message),
                     ErrorKind::Invalid => Self::Invalid(message),
-                    ErrorKind::Unavailable | ErrorKind::Fault => Self::Unavailable(message),
+                    ErrorKind::Unavailable | ErrorKind::Expired | ErrorKind::Fault => Self::Unavailable(message),
                 }
             }
         }

@@ -5,30 +5,18 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep_until, timeout_at};
 
-use crate::guard::{Loss, Tenure};
+use crate::guard::Loss;
+use crate::hold_state::HoldState;
 use crate::{Error, ErrorKind, Extended, Locker};
 
 pub(crate) struct Renewal {
     locker: Locker,
-    tenure: Arc<Tenure>,
-    ttl: Duration,
-    /// How long before its end the lock counts as lost.
-    grace: Duration,
-    /// When it must have been given up, however often it could be renewed.
-    end: Option<Instant>,
+    state: Arc<HoldState>,
 }
 
 impl Renewal {
-    pub(crate) fn new(
-        locker: Locker,
-        tenure: Arc<Tenure>,
-        ttl: Duration,
-        max_hold: Option<Duration>,
-        grace: Option<Duration>,
-    ) -> Self {
-        let end = max_hold.and_then(|most| tenure.since.checked_add(most));
-        let grace = grace.unwrap_or_else(|| (ttl / 20).min(Duration::from_millis(100))).min(ttl / 2);
-        Self { locker, tenure, ttl, grace, end }
+    pub(crate) fn new(locker: Locker, state: Arc<HoldState>) -> Self {
+        Self { locker, state }
     }
 
     pub(crate) async fn run(self) {
@@ -37,47 +25,43 @@ impl Renewal {
             () = self.locker.closed() => Loss::Closed,
             loss = self.renew() => loss,
         };
-        self.tenure.lost(loss);
+        self.state.lose(loss);
     }
 
     /// Renews the lock again and again, until it is lost.
     async fn renew(&self) -> Loss {
-        let mut error = None;
         loop {
-            let (give_up, last) = self.give_up();
-            let pause = if error.is_some() { self.ttl / 30 } else { self.ttl / 3 };
-            let next = if last { give_up } else { give_up.min(Instant::now() + jittered(pause)) };
+            let lost_at = self.state.lost_at();
+            let next = if self.state.is_last() { lost_at } else { self.next(lost_at) };
             sleep_until(next.into()).await;
-            if Instant::now() >= give_up {
-                return if last { Loss::MaxHold } else { Loss::Expired(error) };
+            if let Some(loss) = self.state.loss() {
+                return loss;
             }
-            match self.attempt(give_up).await {
-                Ok(Extended::Extended(lease)) => {
-                    self.tenure.renewed(lease);
-                    error = None;
-                }
+            match self.attempt(lost_at).await {
+                Ok(Extended::Extended(lease)) => self.state.renewed(lease),
                 Ok(Extended::Absent) => return Loss::Absent,
                 Ok(Extended::HeldByOther) => return Loss::HeldByOther,
-                Err(failed) => error = Some(Arc::new(failed)),
+                Err(error) => self.state.failed(error),
             }
         }
     }
 
-    /// When the lock counts as lost unless it is renewed, and whether it must not be.
-    fn give_up(&self) -> (Instant, bool) {
-        let deadline = self.tenure.deadline();
-        let last = self.end.filter(|end| *end <= deadline + Duration::from_millis(1));
-        let end = last.unwrap_or(deadline);
-        (end.checked_sub(self.grace).unwrap_or(end), last.is_some())
+    /// When to renew the lock next: in time for an answer to arrive, also if its lease was old when it was granted.
+    fn next(&self, lost_at: Instant) -> Instant {
+        let now = Instant::now();
+        let pause = if self.state.has_failed() {
+            self.state.ttl / 30
+        } else {
+            (self.state.ttl / 3).min(lost_at.saturating_duration_since(now) / 2)
+        };
+        lost_at.min(now + jittered(pause))
     }
 
-    async fn attempt(&self, give_up: Instant) -> Result<Extended, Error> {
-        let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
-        let ttl = left.map_or(self.ttl, |left| left.min(self.ttl));
-        let extended = self.locker.extend(&self.tenure.name, self.tenure.token(), ttl);
-        timeout_at(give_up.into(), extended).await.unwrap_or_else(|_| {
+    async fn attempt(&self, lost_at: Instant) -> Result<Extended, Error> {
+        let extended = self.locker.extend(&self.state.name, self.state.token(), self.state.next_ttl());
+        timeout_at(lost_at.into(), extended).await.unwrap_or_else(|_| {
             let message = "the cache did not answer in time";
-            Err(Error::new(ErrorKind::Unavailable, message).about(&self.tenure.name))
+            Err(Error::new(ErrorKind::Unavailable, message).about(&self.state.name))
         })
     }
 }

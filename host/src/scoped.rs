@@ -53,7 +53,7 @@ impl Scoped {
 
     /// A time to live that is allowed, or the usual one.
     fn ttl(&self, ttl: Option<Duration>) -> Result<Duration, CacheError> {
-        self.scope.ttl(ttl.unwrap_or_else(|| USUAL_TTL.min(self.scope.max_ttl)))
+        self.scope.ttl(ttl.unwrap_or_else(|| self.default_ttl()))
     }
 
     /// Makes one attempt. The value is counted before: if this is cancelled, the cache may have it.
@@ -128,6 +128,10 @@ impl Cache for Scoped {
         } else {
             self.wait(&key, name, value, ttl, wait).await
         }
+    }
+
+    fn default_ttl(&self) -> Duration {
+        USUAL_TTL.min(self.scope.max_ttl)
     }
 
     fn is_fifo(&self) -> bool {

@@ -162,7 +162,7 @@ impl World {
 
 fn judge<T>(answer: Result<T, Error>) {
     let Err(error) = answer else { return };
-    let kinds = [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::Invalid];
+    let kinds = [ErrorKind::Unavailable, ErrorKind::Denied, ErrorKind::Invalid, ErrorKind::Expired];
     let shown = shown(&error);
     assert!(kinds.contains(&error.kind()), "{shown}");
     assert!(!shown.contains(PASSWORD) && !tells_token(&shown), "{shown}");

@@ -32,6 +32,11 @@ impl Command {
         Self::of(programs().join(name), arguments)
     }
 
+    /// Where a program of this workspace lies.
+    pub(crate) fn path(name: &str) -> PathBuf {
+        programs().join(name)
+    }
+
     /// An example of the library's, with these arguments.
     pub(crate) fn example(name: &str, arguments: &[&str]) -> Self {
         Self::of(programs().join("examples").join(name), arguments)
@@ -63,6 +68,11 @@ impl Command {
 
     pub(crate) fn spawn(mut self) -> Child {
         self.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Starts it with standard error on a pipe of the caller's.
+    pub(crate) fn spawn_with_stderr(mut self, pipe: std::io::PipeWriter) -> Child {
+        self.0.stdout(Stdio::piped()).stderr(pipe).spawn().unwrap()
     }
 
     pub(crate) async fn run(self) -> Ran {
@@ -108,8 +118,9 @@ impl Ran {
 fn programs() -> &'static PathBuf {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        // Tests run in TARGET/PROFILE/deps; `cargo test` does not build programs of other packages.
-        let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_owned();
+        // Tests run in TARGET/PROFILE/deps, programs one level above; `cargo test` does not build programs of other packages.
+        let folder = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        let folder = folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(&folder).to_owned();
         let profile = if folder.ends_with("release") { "release" } else { "dev" };
         let mut cargo = cargo();
         cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--profile", profile]);

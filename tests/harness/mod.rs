@@ -3,10 +3,12 @@
 mod cluster;
 mod command;
 mod flaky;
+mod late;
 mod plugin;
 mod protected;
 mod proxy;
 mod queued_memory;
+mod running;
 mod redis_server;
 mod sentinels;
 mod store;
@@ -14,10 +16,12 @@ mod tls;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran, send, wasm};
+pub(crate) use late::LateStore;
 pub(crate) use flaky::Flaky;
 pub(crate) use plugin::{By, Embedded, compose, rogue, run_sync};
 pub(crate) use protected::Protected;
 pub(crate) use proxy::{Fault, Proxy};
+pub(crate) use running::{BEATING, Running, STUBBORN};
 use queued_memory::QueuedMemory;
 pub(crate) use redis_server::{RedisServer, Waiter, key_of};
 pub(crate) use sentinels::Sentinels;

@@ -8,10 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 use super::RedisServer;
 
-/// What goes wrong, once, with the next request that contains a word.
+/// What goes wrong, once, with the next request or message that contains a word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     /// The connection is cut, and the request never arrives.
@@ -22,13 +23,26 @@ pub(crate) enum Fault {
     Stall(&'static str),
     /// The request arrives late.
     Delay(&'static str, Duration),
+    /// The request arrives and is done at once, but its answer comes late, and so does all that follows it.
+    DelayAnswer(&'static str, Duration),
+    /// What the server says with this word in it comes late, and so does all that follows it.
+    DelayMessage(&'static str, Duration),
 }
 
 impl Fault {
-    fn word(self) -> &'static str {
+    fn strikes_request(self, request: &[u8]) -> bool {
         match self {
-            Self::LoseRequest(word) | Self::LoseAnswer(word) | Self::Stall(word) | Self::Delay(word, _) => word,
+            Self::LoseRequest(word)
+            | Self::LoseAnswer(word)
+            | Self::Stall(word)
+            | Self::Delay(word, _)
+            | Self::DelayAnswer(word, _) => contains(request, word),
+            Self::DelayMessage(..) => false,
         }
+    }
+
+    fn strikes_message(self, message: &[u8]) -> bool {
+        matches!(self, Self::DelayMessage(word, _) if contains(message, word))
     }
 }
 
@@ -62,7 +76,11 @@ impl Proxy {
 
     /// A store that is reached through the proxy.
     pub(crate) fn redis(&self) -> Redis {
-        Redis::open(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
+        Redis::open(&self.url()).unwrap()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Lets something go wrong.
@@ -94,11 +112,13 @@ impl Drop for Proxy {
 /// Carries bytes both ways until one side closes or the fault strikes.
 async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Option<Fault>>) -> Option<()> {
     let (mut request, mut answer) = ([0; 4096], [0; 4096]);
+    // What the client is to be sent is held back until then.
+    let (mut until, mut held_back) = (None, Vec::new());
     loop {
         tokio::select! {
             read = client.read(&mut request) => {
                 let request = &request[..read.ok().filter(|read| *read > 0)?];
-                let struck = faults.lock().unwrap().take_if(|fault| contains(request, fault.word()));
+                let struck = faults.lock().unwrap().take_if(|fault| fault.strikes_request(request));
                 match struck {
                     Some(Fault::LoseRequest(_)) => return None,
                     Some(Fault::LoseAnswer(_)) => {
@@ -114,11 +134,29 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
                         tokio::time::sleep(time).await;
                         server.write_all(request).await.ok()?;
                     }
-                    None => server.write_all(request).await.ok()?,
+                    Some(Fault::DelayAnswer(_, time)) => {
+                        until = Some(Instant::now() + time);
+                        server.write_all(request).await.ok()?;
+                    }
+                    Some(Fault::DelayMessage(..)) | None => server.write_all(request).await.ok()?,
                 }
             }
-            read = server.read(&mut answer) => {
-                client.write_all(&answer[..read.ok().filter(|read| *read > 0)?]).await.ok()?;
+            read = server.read(&mut answer), if until.is_none() => {
+                let answer = &answer[..read.ok().filter(|read| *read > 0)?];
+                match faults.lock().unwrap().take_if(|fault| fault.strikes_message(answer)) {
+                    Some(Fault::DelayMessage(_, time)) => {
+                        until = Some(Instant::now() + time);
+                        held_back = answer.to_vec();
+                    }
+                    _ => {}
+                }
+                if until.is_none() {
+                    client.write_all(answer).await.ok()?;
+                }
+            }
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                client.write_all(&std::mem::take(&mut held_back)).await.ok()?;
+                until = None;
             }
         }
     }

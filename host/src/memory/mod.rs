@@ -86,6 +86,10 @@ impl Cache for Memory {
         Box::pin(waiter.wait(wait)).await
     }
 
+    fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
     fn is_fifo(&self) -> bool {
         true
     }

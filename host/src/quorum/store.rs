@@ -12,6 +12,10 @@ use crate::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, SetOutcome, 
 
 #[async_trait]
 impl Cache for Quorum {
+    fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
     async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
         let ttl = ttl.unwrap_or(self.default_ttl);
         let heard = self

@@ -291,6 +291,10 @@ impl Cache for Redis {
         Box::pin(self.wait_in_queue(key, value, countable(ttl.unwrap_or(self.default_ttl))?, wait)).await
     }
 
+    fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
     fn is_fifo(&self) -> bool {
         true
     }

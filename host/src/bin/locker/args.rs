@@ -24,7 +24,7 @@ Exit codes:
   1    the token does not hold the lock; for status: the lock is free
   64   wrong usage
   69   the cache is unavailable
-  74   the lock was lost while the command ran
+  74   the lock was lost, or granted too late to count
   75   the lock is held by another (exec: see -E)
   78   refused or misconfigured
   126  the command cannot be executed

@@ -1,16 +1,17 @@
 //! The command that runs under the lock, as a process.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, IsTerminal, Result};
+use std::io::{Error, ErrorKind, IsTerminal, Result};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::Command;
 
 use crate::exit::Exit;
-use crate::guardian::Guardian;
+use crate::guardian::{Guardian, TOO_LATE, check, time};
 
 /// The command, and with it all that it starts, unless it shares our process group.
 pub(crate) struct Child {
@@ -26,11 +27,12 @@ pub(crate) fn shares_our_group() -> bool {
 }
 
 impl Child {
-    /// Starts a command, of which the guardian is told before it runs.
+    /// Starts a command, of which the guardian knows before it runs, unless the lock counts as lost by then.
     pub(crate) fn start(
         command: &[OsString],
         environment: impl IntoIterator<Item = (&'static str, OsString)>,
         guardian: Option<&Guardian>,
+        lost_at: Instant,
     ) -> Result<Self> {
         let (program, arguments) = command.split_first().ok_or(ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
@@ -39,14 +41,19 @@ impl Child {
         if !shared {
             command.process_group(0);
         }
-        if let Some(guardian) = guardian {
-            let announcement = guardian.announcement()?;
-            // SAFETY: it makes one system call, and allocates nothing.
-            unsafe { command.pre_exec(move || announcement.make()) };
-        }
+        let (page, lost_at) = (guardian.map(Guardian::page), time(lost_at));
+        // We may be stopped at any moment, so the process that becomes the command looks at the clock as the last thing.
+        let begin = move || Ok(page.map_or_else(|| check(lost_at), |page| page.announce_command(lost_at))?);
+        // SAFETY: it makes a few system calls and writes to memory that is mapped, and allocates nothing.
+        unsafe { command.pre_exec(begin) };
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).ok_or(ErrorKind::NotFound)?;
         Ok(Self { child, id: Pid::from_raw(id), shared })
+    }
+
+    /// Whether this is why a command was not started: its lock counts as lost.
+    pub(crate) fn is_too_late(error: &Error) -> bool {
+        error.raw_os_error() == Some(TOO_LATE as i32)
     }
 
     /// Waits for the command itself to end.

@@ -133,18 +133,21 @@ impl Run<'_> {
         let token = token_file(guard).inspect_err(|error| {
             self.report.warn(&format!("the command cannot be given the token: {error:#}"));
         });
-        // Before there are more threads or a command, and told at once what it has to know.
-        let mut guardian = match self.on_lost {
+        let guardian = match self.on_lost {
             OnLost::Ignore => None,
             _ => {
                 let file = token.as_ref().ok().map(NamedTempFile::path);
                 Some(Guardian::start(shares_our_group(), times.kill_after, file).context("cannot start a process")?)
             }
         };
-        self.orders(guardian.as_mut());
         let environment = environment(guard, token.as_ref().ok());
-        let mut child = match Child::start(command, environment, guardian.as_ref()) {
+        self.guard_lease(guardian.as_ref());
+        if !guard.is_held() {
+            return Ok(self.not_begun(&guard.lost().await));
+        }
+        let mut child = match Child::start(command, environment, guardian.as_ref(), guard.lost_at()) {
             Ok(child) => child,
+            Err(error) if Child::is_too_late(&error) => return Ok(self.not_begun(&guard.lost().await)),
             Err(error) => {
                 self.report.warn(&format!("cannot run {}: {error}", command[0].display()));
                 let exit = if error.kind() == ErrorKind::NotFound { Exit::NotFound } else { Exit::NotExecutable };
@@ -155,51 +158,68 @@ impl Run<'_> {
         let exit = loop {
             let lease = guard.lease();
             tokio::select! {
-                exit = child.wait() => break exit?,
-                signal = signals.next() => child.pass_on(signal),
+                // A loss comes first: the guardian may have ended the command because of it.
+                biased;
                 loss = guard.lost(), if !lost => {
                     lost = true;
-                    kill = self.lost(&loss, &child);
-                    if let (Some(guardian), Some(kill)) = (&mut guardian, kill) {
-                        guardian.orders(None, (kill + times.margin / 2).into_std());
-                    }
+                    kill = self.lost(&loss, &child, guardian.as_ref());
                 }
-                _ = guard.renewed(&lease), if !lost => self.orders(guardian.as_mut()),
                 () = sleep_until(kill.unwrap_or_else(Instant::now)), if kill.is_some() => {
                     child.kill();
                     kill = None;
                 }
+                exit = child.wait() => break exit?,
+                signal = signals.next() => child.pass_on(signal),
+                _ = guard.renewed(&lease), if !lost => self.guard_lease(guardian.as_ref()),
             }
         };
         if lost && self.on_lost != OnLost::Ignore {
             child.kill_rest();
         }
+        guardian.iter().for_each(Guardian::command_is_gone);
         Ok(if lost { Ended::Lost } else { Ended::By(exit) })
     }
 
     /// Tells the guardian until when the lock is surely held. It is a little slower than we are, and still in time.
-    fn orders(&self, guardian: Option<&mut Guardian>) {
-        let deadline = self.guard.lease().deadline;
-        let before = |time: Duration| deadline.checked_sub(time).unwrap_or(deadline);
-        let kill = before(self.times.margin / 2);
-        let stop = (self.on_lost == OnLost::Term).then(|| before(self.times.margin / 2 + self.times.kill_after));
-        guardian.into_iter().for_each(|guardian| guardian.orders(stop, kill));
+    fn guard_lease(&self, guardian: Option<&Guardian>) {
+        let kill = self.before_deadline(self.times.margin / 2);
+        let stop = self.before_deadline(self.times.margin / 2 + self.times.kill_after);
+        let stop = (self.on_lost == OnLost::Term).then_some(stop);
+        guardian.into_iter().for_each(|guardian| guardian.set_deadlines(stop, kill));
     }
 
-    /// Does what is to be done when the lock is lost, and answers when the command is to be killed.
-    fn lost(&self, loss: &Loss, child: &Child) -> Option<Instant> {
+    fn before_deadline(&self, time: Duration) -> std::time::Instant {
+        let deadline = self.guard.lease().deadline;
+        deadline.checked_sub(time).unwrap_or(deadline)
+    }
+
+    /// The lock was lost before the command was started.
+    fn not_begun(&self, loss: &Loss) -> Ended {
+        self.report.warn(&format!("lock {:?}: {loss}: the command was not started", self.guard.name()));
+        Ended::Lost
+    }
+
+    /// Does what is to be done when the lock is lost, and answers when the command is to be killed. Nothing may come before the
+    /// command is stopped, and the lease ends when it does, however late the loss is noticed.
+    fn lost(&self, loss: &Loss, child: &Child, guardian: Option<&Guardian>) -> Option<Instant> {
+        let (now, last) = (Instant::now(), Instant::from_std(self.before_deadline(self.times.margin)));
+        let kill = last.min(now + self.times.kill_after);
+        match self.on_lost {
+            OnLost::Ignore => {}
+            _ if kill <= now => child.kill(),
+            OnLost::Term | OnLost::Kill => child.stop(),
+        }
+        // The guardian is a little slower.
+        guardian
+            .into_iter()
+            .for_each(|guardian| guardian.set_deadlines(None, (kill + self.times.margin / 2).into_std()));
         let doing = match self.on_lost {
             OnLost::Term => "stopping the command",
             OnLost::Kill => "killing the command",
             OnLost::Ignore => "the command goes on without it",
         };
         self.report.warn(&format!("lock {:?}: {loss}: {doing}", self.guard.name()));
-        match self.on_lost {
-            OnLost::Term => child.stop(),
-            OnLost::Kill => {}
-            OnLost::Ignore => return None,
-        }
-        Some(Instant::now() + self.times.kill_after)
+        (self.on_lost != OnLost::Ignore).then_some(kill)
     }
 }
 

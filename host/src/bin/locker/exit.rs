@@ -48,6 +48,7 @@ impl Exit {
         match error.kind() {
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Denied => Self::Refused,
+            ErrorKind::Expired => Self::Lost,
             // The cache finds fault with what it holds; without the cache's error, it is the arguments.
             ErrorKind::Invalid if error.source().is_some() => Self::Refused,
             ErrorKind::Invalid => Self::Usage,

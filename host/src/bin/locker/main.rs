@@ -6,7 +6,7 @@
 //! - `acquire`: taking a lock; `watch`: following one; `signals`: what others ask of us meanwhile.
 //! - `exec`: running a command under a lock; `child`: the command; `guardian`: what stops it if we cannot.
 //! - `run`: running plugins; `lines`: what they write. `bench`: measuring.
-//! - `report`: what is told, in words or JSON; `exit`: what the exit code says.
+//! - `report`: what is told, in words or JSON; `stderr`: how that holds up nothing; `exit`: what the exit code says.
 
 mod acquire;
 mod args;
@@ -20,6 +20,7 @@ mod open;
 mod report;
 mod run;
 mod signals;
+mod stderr;
 mod watch;
 
 use std::io::{IsTerminal, Read, Write};
@@ -46,14 +47,16 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
-    let report = Report::new(args.json, args.quiet);
-    match runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report))) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            report.error(&error);
-            Exit::of(&error).into()
-        }
+    let mut report = Report::new(args.json, args.quiet);
+    if matches!(args.command, Command::Exec(_)) {
+        report = report.in_background();
     }
+    let exit = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report))).unwrap_or_else(|error| {
+        report.error(&error);
+        Exit::of(&error)
+    });
+    stderr::drain();
+    exit.into()
 }
 
 /// A thread for each core if there is work for them, else one.

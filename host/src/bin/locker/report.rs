@@ -8,15 +8,23 @@ use anyhow::{Context, Result};
 use locker_host::{Error, ErrorKind, Extended, Holder, Lease, Unlock};
 use serde_json::{Value, json};
 
+use crate::stderr;
+
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
     json: bool,
     quiet: bool,
+    in_background: bool,
 }
 
 impl Report {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+        Self { json, quiet, in_background: false }
+    }
+
+    /// The same without ever holding up the process: for one that has a command to look after.
+    pub(crate) fn in_background(self) -> Self {
+        Self { in_background: true, ..self }
     }
 
     /// Says something to whoever wants to know.
@@ -28,8 +36,12 @@ impl Report {
 
     /// Says something that must be said.
     pub(crate) fn warn(self, words: &str) {
-        // Nobody watches if this fails.
-        _ = writeln!(std::io::stderr(), "locker: {words}");
+        let line = format!("locker: {words}");
+        if self.in_background {
+            return stderr::write_later(line);
+        }
+        // If this fails, there is no one to tell.
+        _ = writeln!(std::io::stderr(), "{line}");
     }
 
     /// Whether answers are for programs.
