@@ -4,6 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use redis::{RedisResult, cmd};
+
+use super::client::Client;
+
 /// What one reply proves: the server's clock showed `micros` at some instant between `sent` and `received`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
@@ -32,6 +36,13 @@ impl Reading {
             }
         }
     }
+}
+
+/// Asks a server for its time.
+pub(super) async fn read(client: &mut Client) -> RedisResult<Reading> {
+    let sent = Instant::now();
+    let (seconds, micros): (u64, u64) = cmd("TIME").query_async(client).await?;
+    Ok(Reading { sent, received: Instant::now(), micros: seconds.saturating_mul(1_000_000).saturating_add(micros) })
 }
 
 /// Clocks of which one goes faster than the other by more than a thousandth are broken.

@@ -13,7 +13,7 @@ use redis::{
 
 use super::address::Address;
 use super::client::Client;
-use super::clock::Clocks;
+use super::clock::{self, Clocks};
 use super::late_extensions::LateExtensions;
 use super::pubsub::Subscriptions;
 
@@ -115,9 +115,12 @@ impl Connection {
             return Ok(current);
         }
         let generation = self.current().generation + 1;
-        let client = self.connect(generation).await?;
+        let mut client = self.connect(generation).await?;
         // It may be another server, with another clock.
         self.clocks.clear();
+        if let Client::One(_) = client {
+            self.clocks.note(0, clock::read(&mut client).await?);
+        }
         *self.current() = CurrentConnection { client: Some(client.clone()), generation };
         Ok((client, generation))
     }
