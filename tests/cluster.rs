@@ -79,6 +79,20 @@ async fn a_lock_whose_slot_moves_to_another_node_goes_to_one_alone() {
 }
 
 #[tokio::test]
+async fn a_slot_that_is_about_to_move_stops_no_renewal_and_is_no_misconfiguration() {
+    let cluster = Cluster::start_lopsided().await;
+    let locker = cluster.locker();
+    let lease = granted(locker.lock("job", LONG).await);
+    cluster.begin_to_move_slot_of("lock:job", 0, 1).await;
+    assert_eq!(extended(locker.extend("job", &lease.token, LONG).await).fence, lease.fence);
+    let error = locker.unlock("job", &lease.token).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("moves this lock's slot to another node"), "{error}");
+    cluster.move_slot_of("lock:job", 0, 1).await;
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+}
+
+#[tokio::test]
 async fn a_plain_url_to_a_cluster_is_told_to_be_one() {
     let cluster = Cluster::start().await;
     let mut told = Vec::new();

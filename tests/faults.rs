@@ -130,6 +130,94 @@ async fn an_extension_is_asked_for_again(#[case] fault: Fault) {
 }
 
 #[tokio::test]
+async fn a_copy_of_a_request_that_comes_after_the_release_stores_nothing() {
+    let world = World::start().await;
+    world.proxy.next(Fault::Late("lock:job", SHORT));
+    let lease = granted(world.locker.lock("job", LONG).await);
+    world.locker.unlock("job", &lease.token).await.unwrap();
+    until(async || world.proxy.handled_late() == 1).await;
+    assert!(world.is_free("job").await, "no caller would release it");
+}
+
+#[tokio::test]
+async fn a_copy_of_a_request_that_was_answered_held_stores_nothing_later() {
+    let world = World::start().await;
+    let lease = granted(world.straight.lock("job", LONG).await);
+    world.proxy.next(Fault::Late("lock:job", SHORT));
+    held(world.locker.lock("job", LONG).await);
+    world.straight.unlock("job", &lease.token).await.unwrap();
+    until(async || world.proxy.handled_late() == 1).await;
+    assert!(world.is_free("job").await);
+}
+
+#[rstest]
+#[case::that_takes_the_lock("lock:job", false)]
+#[case::that_enters_the_queue("wake{", true)]
+#[tokio::test]
+async fn a_request_of_a_caller_that_went_away_takes_no_effect_later(#[case] word: &'static str, #[case] is_held: bool) {
+    let world = World::start().await;
+    let lease = if is_held { Some(granted(world.straight.lock("job", LONG).await)) } else { None };
+    world.proxy.next(Fault::Late(word, 3 * SHORT));
+    // So that the request is not repeated over a new connection.
+    world.proxy.shut();
+    let locker = world.locker.clone();
+    let caller = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    until(async || world.proxy.has_failed()).await;
+    caller.abort();
+    world.proxy.reopen();
+    until(async || world.proxy.handled_late() == 1).await;
+    assert_eq!(world.server.queued("job").await, 0);
+    if let Some(lease) = lease {
+        world.straight.unlock("job", &lease.token).await.unwrap();
+    }
+    until(async || world.is_free("job").await).await;
+}
+
+#[rstest]
+#[case::a_lock("lock:job", true)]
+#[case::an_extension("lock:job", false)]
+#[tokio::test]
+async fn a_request_that_was_reported_as_failed_takes_no_effect_later(#[case] word: &'static str, #[case] locks: bool) {
+    let world = World::start().await;
+    let hasty = Locker::new(world.proxy.redis().timeout(SHORT)).unwrap();
+    hasty.inspect("job").await.unwrap();
+    let lease = if locks { None } else { Some(granted(world.straight.lock("job", LONG).await)) };
+    world.proxy.next(Fault::Delay(word, 3 * SHORT));
+    let error = match &lease {
+        None => hasty.lock("job", LONG).await.map(|_| ()),
+        Some(lease) => hasty.extend("job", &lease.token, 2 * LONG).await.map(|_| ()),
+    };
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+    until(async || world.proxy.handled_late() == 1).await;
+    let holder = world.straight.inspect("job").await.unwrap();
+    assert!(holder.is_none_or(|holder| !locks && holder.ttl <= Some(LONG)));
+}
+
+#[tokio::test]
+async fn a_waiter_is_told_though_another_call_gave_its_connection_up() {
+    let world = World::start().await;
+    let redis = world.proxy.redis().timeout(SHORT);
+    let locker = Locker::new(redis).unwrap();
+    let lease = granted(world.straight.lock("job", LONG).await);
+    let waiter = world.server.waiter(locker.clone(), patiently()).await;
+    let before: u64 = world.server.run(&["CLIENT", "ID"]).await;
+    world.proxy.next(Fault::Stall("lock:other"));
+    locker.inspect("other").await.unwrap_err();
+    // It subscribes over a new connection, although nothing told it to look.
+    until(async || subscribers_since(&world.server, before).await == 1).await;
+    world.straight.unlock("job", &lease.token).await.unwrap();
+    granted(waiter.await.unwrap());
+}
+
+/// How many clients are subscribed that have connected since.
+async fn subscribers_since(server: &RedisServer, client: u64) -> usize {
+    let clients: String = server.run(&["CLIENT", "LIST"]).await;
+    let field =
+        |line: &str, name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.parse::<u64>().ok());
+    clients.lines().filter(|line| field(line, "id=") > Some(client) && field(line, "sub=") > Some(0)).count()
+}
+
+#[tokio::test]
 async fn a_waiter_whose_subscription_is_lost_subscribes_again() {
     let world = World::start().await;
     let lease = granted(world.straight.lock("job", LONG).await);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use locker_host::{Cache, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis};
+use locker_host::{Cache, Holder, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis};
 use rstest::rstest;
 
-use crate::harness::{Cluster, LONG, On, RedisServer, granted};
+use crate::harness::{Cluster, LONG, On, RedisServer, SHORT, granted, held};
 
 async fn names(locker: &Locker) -> Vec<String> {
     locker.list().await.unwrap().into_keys().collect()
@@ -43,6 +43,22 @@ async fn what_is_no_lock_is_not_listed() {
     () = server.run(&["RPUSH", "lock:list", "value"]).await;
     () = server.run(&["SET", "lock:a\nb", "value"]).await;
     assert!(names(&server.locker()).await.is_empty());
+}
+
+#[rstest]
+#[case::large(&["EVAL", "return redis.call('SET', KEYS[1], string.rep('x', 5000000))", "1", "lock:foreign"])]
+#[case::empty(&["SET", "lock:foreign", ""])]
+#[case::binary(&["EVAL", "return redis.call('SET', KEYS[1], string.char(0, 255, 31, 10))", "1", "lock:foreign"])]
+#[case::like_ours(&["SET", "lock:foreign", "0123456789abcdef0123456789abcdef\u{1f}"])]
+#[tokio::test]
+async fn a_foreign_value_is_held_for_ever_and_hides_no_lock(#[case] command: &[&str]) {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    granted(locker.lock("ours", LONG).await);
+    let _: redis::Value = server.run(command).await;
+    assert_eq!(names(&locker).await, ["foreign", "ours"]);
+    let holder = held(locker.lock("foreign", LockOptions::from(LONG).wait(SHORT)).await);
+    assert_eq!(holder, Holder { owner: None, fence: 0, ttl: None });
 }
 
 #[tokio::test]

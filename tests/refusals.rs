@@ -3,8 +3,9 @@
 use std::error::Error as _;
 
 use locker_host::{Error, ErrorKind, LockOptions, Locker, Redis};
+use rstest::rstest;
 
-use crate::harness::{Cluster, LONG, RedisServer, patiently, until};
+use crate::harness::{Cluster, LONG, RedisServer, key_of, patiently, until};
 
 #[track_caller]
 fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, words: &str) {
@@ -85,6 +86,87 @@ async fn a_user_who_may_not_enough() {
     () = server.run(&["ACL", "SETUSER", "elsewhere", "on", ">secret", "~other:*", "+@all"]).await;
     let locker = with_login(&server, "elsewhere:secret");
     assert_told(locker.lock("job", LONG).await, ErrorKind::Denied, "does not permit this user what a lock needs");
+}
+
+/// What a user may not do, although it may do all else, and what then fails.
+#[rstest]
+#[case::channels(&["resetchannels"])]
+#[case::publishing(&["-publish"])]
+#[case::counting_subscribers(&["-pubsub|numsub"])]
+#[case::removing_entries(&["-zrem"])]
+#[case::deleting(&["-del"])]
+#[tokio::test]
+async fn a_release_that_may_not_do_all_of_its_writes_does_none(#[case] denied: &[&str]) {
+    let server = RedisServer::start().await;
+    permit(&server, denied).await;
+    let (holder, weak) = (server.locker(), with_login(&server, "locker:secret"));
+    let lease = holder.lock("job", LONG).await.unwrap().granted().unwrap();
+    let waiter = server.waiter(server.locker(), patiently()).await;
+    let before = server.entries("job").await;
+    let outcome = weak.unlock("job", &lease.token).await;
+    assert_told(outcome, ErrorKind::Denied, "does not permit this user what a lock needs");
+    assert_eq!(server.stored("job").await.unwrap().0, lease.token.as_str());
+    assert_eq!(server.entries("job").await, before);
+    waiter.abort();
+}
+
+#[rstest]
+#[case::queueing(&["-zadd"])]
+#[case::letting_the_queue_expire(&["-pexpire"])]
+#[tokio::test]
+async fn a_wait_that_may_not_do_all_of_its_writes_does_none(#[case] denied: &[&str]) {
+    let server = RedisServer::start().await;
+    permit(&server, denied).await;
+    let lease = server.locker().lock("job", LONG).await.unwrap().granted().unwrap();
+    let before = server.keys().await;
+    let outcome = with_login(&server, "locker:secret").lock("job", patiently()).await;
+    assert_told(outcome, ErrorKind::Denied, "does not permit this user what a lock needs");
+    assert_eq!(server.keys().await, before);
+    assert_eq!(server.stored("job").await.unwrap().0, lease.token.as_str());
+}
+
+#[rstest]
+#[case::a_list(&["RPUSH", &key_of("fence", "job"), "x"])]
+#[case::a_hash(&["HSET", &key_of("fence", "job"), "x", "y"])]
+#[tokio::test]
+async fn a_fence_counter_of_another_type_leaves_everything_unchanged(#[case] command: &[&str]) {
+    let server = RedisServer::start().await;
+    _ = server.run::<u64>(command).await;
+    assert_told(server.locker().lock("job", LONG).await, ErrorKind::Denied, "under a key of Locker's own");
+    assert_eq!(server.keys().await, [key_of("fence", "job")]);
+}
+
+#[tokio::test]
+async fn a_fence_counter_of_another_type_keeps_the_waiter_in_the_queue() {
+    let server = RedisServer::start().await;
+    let locker = server.locker();
+    let lease = locker.lock("job", LONG).await.unwrap().granted().unwrap();
+    let waiter = server.waiter(server.locker(), patiently()).await;
+    let before = server.entries("job").await;
+    () = server
+        .run(&["EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')", "1", &key_of("fence", "job")])
+        .await;
+    assert_told(locker.unlock("job", &lease.token).await, ErrorKind::Denied, "under a key of Locker's own");
+    assert_eq!(server.entries("job").await, before);
+    waiter.abort();
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_server_with_a_renamed_command(
+    #[values("EXISTS", "GETRANGE", "SET", "TIME", "ZADD", "PEXPIRE", "MGET", "SUBSCRIBE")] command: &str,
+) {
+    let settings = ["--rename-command", command, ""].map(str::to_owned);
+    let server = RedisServer::start_with(|_| settings.clone().into()).await;
+    let locker = server.locker();
+    let outcome = match locker.lock("job", LONG).await {
+        Ok(lock) => {
+            drop(lock);
+            locker.lock("job", patiently()).await
+        }
+        refused => refused,
+    };
+    assert_eq!(outcome.as_ref().unwrap_err().kind(), ErrorKind::Denied, "{outcome:?}");
 }
 
 #[tokio::test]

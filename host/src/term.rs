@@ -31,7 +31,8 @@ mod tests {
     use super::*;
 
     fn term(ttl: u64, passed: u64) -> Term {
-        let (asked, ttl) = (Instant::now().checked_sub(Duration::from_millis(passed)).unwrap(), Duration::from_millis(ttl));
+        let (asked, ttl) =
+            (Instant::now().checked_sub(Duration::from_millis(passed)).unwrap(), Duration::from_millis(ttl));
         Term { deadline: asked + ttl, ttl }
     }
 

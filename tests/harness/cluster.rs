@@ -45,13 +45,21 @@ impl Cluster {
         cluster
     }
 
-    /// Moves a key's slot, with all that lies in it.
-    pub(crate) async fn move_slot_of(&self, key: &str, from: usize, to: usize) {
+    /// Says that a key's slot is to be moved, and answers the slot.
+    pub(crate) async fn begin_to_move_slot_of(&self, key: &str, from: usize, to: usize) -> String {
         let (from, to) = (&self.nodes[from], &self.nodes[to]);
         let slot = from.run::<u64>(&["CLUSTER", "KEYSLOT", key]).await.to_string();
         let (old, new): (String, String) = (from.run(&["CLUSTER", "MYID"]).await, to.run(&["CLUSTER", "MYID"]).await);
         () = to.run(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &old]).await;
         () = from.run(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &new]).await;
+        slot
+    }
+
+    /// Moves a key's slot, with all that lies in it.
+    pub(crate) async fn move_slot_of(&self, key: &str, from: usize, to: usize) {
+        let slot = self.begin_to_move_slot_of(key, from, to).await;
+        let (from, to) = (&self.nodes[from], &self.nodes[to]);
+        let new: String = to.run(&["CLUSTER", "MYID"]).await;
         for key in from.run::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, "9"]).await {
             () = from.run(&["MIGRATE", "127.0.0.1", &to.port().to_string(), &key, "0", "5000"]).await;
         }

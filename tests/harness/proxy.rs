@@ -1,5 +1,6 @@
 //! A TCP proxy in front of a server, that fails as networks do.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub(crate) enum Fault {
     Stall(&'static str),
     /// The request arrives late.
     Delay(&'static str, Duration),
+    /// The connection is cut, and the request arrives late all the same, though no answer can.
+    Late(&'static str, Duration),
     /// The request arrives and is done at once, but its answer comes late, and so does all that follows it.
     DelayAnswer(&'static str, Duration),
     /// What the server says with this word in it comes late, and so does all that follows it.
@@ -36,6 +39,7 @@ impl Fault {
             | Self::LoseAnswer(word)
             | Self::Stall(word)
             | Self::Delay(word, _)
+            | Self::Late(word, _)
             | Self::DelayAnswer(word, _) => contains(request, word),
             Self::DelayMessage(..) => false,
         }
@@ -46,9 +50,16 @@ impl Fault {
     }
 }
 
+#[derive(Default)]
+struct Faults {
+    next: Mutex<Option<Fault>>,
+    /// How many requests the server has handled that came late.
+    handled_late: AtomicUsize,
+}
+
 pub(crate) struct Proxy {
     port: u16,
-    fault: Arc<Mutex<Option<Fault>>>,
+    faults: Arc<Faults>,
     open: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -58,12 +69,12 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (open, gate) = watch::channel(true);
-        let fault = Arc::<Mutex<Option<Fault>>>::default();
-        let (faults, upstream) = (fault.clone(), server.port());
+        let faults = Arc::<Faults>::default();
+        let (upstream, all_faults) = (server.port(), faults.clone());
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let (faults, mut gate) = (faults.clone(), gate.clone());
+                let (faults, mut gate) = (all_faults.clone(), gate.clone());
                 connections.spawn(async move {
                     gate.wait_for(|open| *open).await.ok()?;
                     let server = TcpStream::connect(("127.0.0.1", upstream)).await.ok()?;
@@ -71,7 +82,7 @@ impl Proxy {
                 });
             }
         });
-        Self { port, fault, open, task }
+        Self { port, faults, open, task }
     }
 
     /// A store that is reached through the proxy.
@@ -85,12 +96,17 @@ impl Proxy {
 
     /// Lets something go wrong.
     pub(crate) fn next(&self, fault: Fault) {
-        *self.fault.lock().unwrap() = Some(fault);
+        *self.faults.next.lock().unwrap() = Some(fault);
     }
 
     /// Whether what should go wrong has done so.
     pub(crate) fn has_failed(&self) -> bool {
-        self.fault.lock().unwrap().is_none()
+        self.faults.next.lock().unwrap().is_none()
+    }
+
+    /// How many requests the server has handled that came late.
+    pub(crate) fn handled_late(&self) -> usize {
+        self.faults.handled_late.load(Ordering::SeqCst)
     }
 
     /// Keeps new connections waiting until it is opened again.
@@ -110,7 +126,7 @@ impl Drop for Proxy {
 }
 
 /// Carries bytes both ways until one side closes or the fault strikes.
-async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Option<Fault>>) -> Option<()> {
+async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Faults) -> Option<()> {
     let (mut request, mut answer) = ([0; 4096], [0; 4096]);
     // What the client is to be sent is held back until then.
     let (mut until, mut held_back) = (None, Vec::new());
@@ -118,7 +134,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
         tokio::select! {
             read = client.read(&mut request) => {
                 let request = &request[..read.ok().filter(|read| *read > 0)?];
-                let struck = faults.lock().unwrap().take_if(|fault| fault.strikes_request(request));
+                let struck = faults.next.lock().unwrap().take_if(|fault| fault.strikes_request(request));
                 match struck {
                     Some(Fault::LoseRequest(_)) => return None,
                     Some(Fault::LoseAnswer(_)) => {
@@ -133,6 +149,17 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
                     Some(Fault::Delay(_, time)) => {
                         tokio::time::sleep(time).await;
                         server.write_all(request).await.ok()?;
+                        let read = server.read(&mut answer).await.ok()?;
+                        faults.handled_late.fetch_add(1, Ordering::SeqCst);
+                        client.write_all(&answer[..read]).await.ok()?;
+                    }
+                    Some(Fault::Late(_, time)) => {
+                        drop(client);
+                        tokio::time::sleep(time).await;
+                        server.write_all(request).await.ok()?;
+                        server.read(&mut answer).await.ok()?;
+                        faults.handled_late.fetch_add(1, Ordering::SeqCst);
+                        return None;
                     }
                     Some(Fault::DelayAnswer(_, time)) => {
                         until = Some(Instant::now() + time);
@@ -143,7 +170,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
             }
             read = server.read(&mut answer), if until.is_none() => {
                 let answer = &answer[..read.ok().filter(|read| *read > 0)?];
-                match faults.lock().unwrap().take_if(|fault| fault.strikes_message(answer)) {
+                match faults.next.lock().unwrap().take_if(|fault| fault.strikes_message(answer)) {
                     Some(Fault::DelayMessage(_, time)) => {
                         until = Some(Instant::now() + time);
                         held_back = answer.to_vec();

@@ -98,6 +98,9 @@ fn classify(error: &RedisError, cluster: bool) -> (ErrorKind, String) {
         _ if said.to_ascii_lowercase().contains("unknown command 'evalsha'") => {
             (Denied, "runs no scripts, which everything that a lock does needs: permit EVALSHA and SCRIPT LOAD".into())
         }
+        _ if said.to_ascii_lowercase().contains("unknown command") => {
+            (Denied, format!("does not offer a command that a lock needs: {said}"))
+        }
         _ if REFUSALS.iter().any(|refusal| says(refusal)) => {
             (Denied, format!("does not permit this user what a lock needs: {said}"))
         }

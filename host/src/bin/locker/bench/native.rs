@@ -51,7 +51,7 @@ impl Native {
         let keys = ["", ":fence", ":queue", ":grace", ":withdrawn"].map(|what| format!("{}{name}{what}", self.prefix));
         let token = token()?;
         let mut set = self.set.prepare_invoke();
-        set.key(&keys[..]).arg(NEVER).arg(&token).arg(60_000);
+        set.key(&keys[..]).arg(NEVER).arg(0).arg(&token).arg(60_000);
         let set: (u64, String, Value, Value) = set.invoke_async(&mut self.connection).await?;
         let mut delete = self.delete.prepare_invoke();
         delete.key(&keys[..4]).arg(NEVER).arg(&token);
