@@ -157,7 +157,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Faults) ->
                         drop(client);
                         tokio::time::sleep(time).await;
                         server.write_all(request).await.ok()?;
-                        server.read(&mut answer).await.ok()?;
+                        server.read(&mut answer).await.ok().filter(|read| *read > 0)?;
                         faults.handled_late.fetch_add(1, Ordering::SeqCst);
                         return None;
                     }
@@ -170,12 +170,10 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Faults) ->
             }
             read = server.read(&mut answer), if until.is_none() => {
                 let answer = &answer[..read.ok().filter(|read| *read > 0)?];
-                match faults.next.lock().unwrap().take_if(|fault| fault.strikes_message(answer)) {
-                    Some(Fault::DelayMessage(_, time)) => {
-                        until = Some(Instant::now() + time);
-                        held_back = answer.to_vec();
-                    }
-                    _ => {}
+                let struck = faults.next.lock().unwrap().take_if(|fault| fault.strikes_message(answer));
+                if let Some(Fault::DelayMessage(_, time)) = struck {
+                    until = Some(Instant::now() + time);
+                    held_back = answer.to_vec();
                 }
                 if until.is_none() {
                     client.write_all(answer).await.ok()?;

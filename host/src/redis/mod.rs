@@ -38,7 +38,7 @@ use address::Address;
 use connection::{Connection, Settings};
 use keys::Keys;
 use reply::{Reply, malformed};
-use retry::Request;
+use retry::{Confirmation, Request};
 use script::{Invocation, Mark, Script, script};
 
 static SET: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "set");
@@ -182,7 +182,8 @@ impl Redis {
         if asked == 0 {
             return Ok((self.connection.run(invocation).await?, Ok(())));
         }
-        let (reply, confirmed) = self.connection.run_confirmed(invocation, Some((asked, wrote))).await?;
+        let (reply, confirmed) =
+            self.connection.run_confirmed(invocation, Some(Confirmation { replicas: asked, wrote })).await?;
         if confirmed >= i64::from(asked) {
             return Ok((reply, Ok(())));
         }

@@ -21,6 +21,13 @@ pub(super) enum Request<'a> {
     Keys(&'a str),
 }
 
+/// How many replicas are to confirm a script, and after which outcomes.
+#[derive(Clone, Copy)]
+pub(super) struct Confirmation {
+    pub(super) replicas: u32,
+    pub(super) wrote: fn(&str) -> bool,
+}
+
 /// The outcome of a script whose use-by had passed.
 const LATE: &str = "late";
 /// How often a script that was late is repeated: the first request to a server always is, and a clock may have been set.
@@ -67,7 +74,7 @@ impl Connection {
     pub(super) async fn run_confirmed(
         &self,
         invocation: &Invocation<'_>,
-        confirmation: Option<(u32, fn(&str) -> bool)>,
+        confirmation: Option<Confirmation>,
     ) -> Result<(Reply, i64), CacheError> {
         let (mut retries, mut late) = (Retries::new(), 0);
         loop {
@@ -87,7 +94,7 @@ impl Connection {
     async fn run_once(
         &self,
         invocation: &Invocation<'_>,
-        confirmation: Option<(u32, fn(&str) -> bool)>,
+        confirmation: Option<Confirmation>,
         retried: bool,
         mut client: Client,
     ) -> RedisResult<(Reply, i64)> {
@@ -97,7 +104,7 @@ impl Connection {
         let mark = if marks { whole_millis(self.longest_delay()) } else { 0 };
         let reply = invocation.run(&mut client, Terms { use_by, mark }).await?;
         self.clocks().note(slot, reply.reading);
-        let Some((replicas, wrote)) = confirmation else { return Ok((reply, 0)) };
+        let Some(Confirmation { replicas, wrote }) = confirmation else { return Ok((reply, 0)) };
         if !wrote(&reply.outcome) {
             return Ok((reply, i64::from(replicas)));
         }
