@@ -41,9 +41,10 @@ use reply::{Reply, malformed};
 use retry::{Confirmation, Request};
 use script::{Invocation, Mark, Script, script};
 
-static SET: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "set");
+static SET: LazyLock<Script> = script!(Grants, "time", "fence", "set_free", "value", "queue", "final", "set");
 static EXTEND: LazyLock<Script> = script!(Writes, "time", "value", "extend");
-static DELETE: LazyLock<Script> = script!(Writes, "time", "value", "fence", "queue", "release", "delete");
+static DELETE: LazyLock<Script> =
+    script!(Writes, "time", "value", "delete_alone", "fence", "queue", "release", "delete");
 static WITHDRAW: LazyLock<Script> = script!(Writes, "time", "value", "fence", "queue", "release", "withdraw");
 static GET: LazyLock<Script> = script!(Reads, "time", "value", "get");
 static RAISE: LazyLock<Script> = script!(Writes, "time", "value", "raise");

@@ -10,14 +10,6 @@ local function next_fence(counter, now)
   return fence
 end
 
--- Answers a request for the last time. If it was repeated, an earlier copy may still be under way, and must not store the value again.
-local function final(withdrawn, keep_mark, answer)
-  if keep_mark ~= '0' then
-    redis.call('SET', withdrawn, '1', 'PX', keep_mark)
-  end
-  return answer
-end
-
 -- Stores a value under a key that is free, with a new fence.
 local function grant(lock, counter, now, value, ttl)
   local fence = next_fence(counter, now)

@@ -4,14 +4,6 @@
 -- Returns the time, and `stored`, fence, ms left; or `occupied`, value, fence, ms left or -1; or `withdrawn`; or `late`.
 local lock, counter, queue, grace, withdrawn = unpack(KEYS)
 local keep_mark, value, ttl, entry = unpack(ARGV, 2)
-local now = clock()
-if now > tonumber(ARGV[1]) then
-  return {now, 'late'}
-end
-if keep_mark == '0' and redis.call('EXISTS', lock, queue, withdrawn) == 0 then
-  return grant(lock, counter, now, value, ttl)
-end
-
 local present = read(lock)
 if not present and redis.call('EXISTS', withdrawn) == 1 then
   return {now, 'withdrawn'}

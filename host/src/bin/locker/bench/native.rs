@@ -30,14 +30,17 @@ impl Native {
             prefix: prefix.to_owned(),
             set: Script::new(concat!(
                 include_str!("../../../redis/lua/time.lua"),
-                include_str!("../../../redis/lua/value.lua"),
                 include_str!("../../../redis/lua/fence.lua"),
+                include_str!("../../../redis/lua/set_free.lua"),
+                include_str!("../../../redis/lua/value.lua"),
                 include_str!("../../../redis/lua/queue.lua"),
+                include_str!("../../../redis/lua/final.lua"),
                 include_str!("../../../redis/lua/set.lua")
             )),
             delete: Script::new(concat!(
                 include_str!("../../../redis/lua/time.lua"),
                 include_str!("../../../redis/lua/value.lua"),
+                include_str!("../../../redis/lua/delete_alone.lua"),
                 include_str!("../../../redis/lua/fence.lua"),
                 include_str!("../../../redis/lua/queue.lua"),
                 include_str!("../../../redis/lua/release.lua"),
