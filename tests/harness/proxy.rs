@@ -143,14 +143,11 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Mutex<Opti
             }
             read = server.read(&mut answer), if until.is_none() => {
                 let answer = &answer[..read.ok().filter(|read| *read > 0)?];
-                match faults.lock().unwrap().take_if(|fault| fault.strikes_message(answer)) {
-                    Some(Fault::DelayMessage(_, time)) => {
-                        until = Some(Instant::now() + time);
-                        held_back = answer.to_vec();
-                    }
-                    _ => {}
-                }
-                if until.is_none() {
+                let late = faults.lock().unwrap().take_if(|fault| fault.strikes_message(answer));
+                if let Some(Fault::DelayMessage(_, time)) = late {
+                    until = Some(Instant::now() + time);
+                    held_back = answer.to_vec();
+                } else {
                     client.write_all(answer).await.ok()?;
                 }
             }
