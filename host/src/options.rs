@@ -80,7 +80,7 @@ impl LockOptions {
     }
 
     /// How long [`Locker::hold`](crate::Locker::hold) holds the lock at most, counted from its grant; for ever if this
-    /// is not said. A lock that is not held, but only taken, lasts for its time to live.
+    /// is not said. The time that work needs to stop, the [grace](Self::grace), comes on top of it. A lock that is not held, but only taken, lasts for its time to live.
     #[must_use]
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = Some(max_hold);

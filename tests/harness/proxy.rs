@@ -170,12 +170,11 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, faults: &Faults) ->
             }
             read = server.read(&mut answer), if until.is_none() => {
                 let answer = &answer[..read.ok().filter(|read| *read > 0)?];
-                let struck = faults.next.lock().unwrap().take_if(|fault| fault.strikes_message(answer));
-                if let Some(Fault::DelayMessage(_, time)) = struck {
+                let late = faults.next.lock().unwrap().take_if(|fault| fault.strikes_message(answer));
+                if let Some(Fault::DelayMessage(_, time)) = late {
                     until = Some(Instant::now() + time);
                     held_back = answer.to_vec();
-                }
-                if until.is_none() {
+                } else {
                     client.write_all(answer).await.ok()?;
                 }
             }

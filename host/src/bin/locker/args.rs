@@ -178,7 +178,7 @@ pub(crate) struct Exec {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) kill_after: Option<Duration>,
 
-    /// Stop the command if it has not ended after this time
+    /// Stop the command if it has not ended after this time; with --on-lost ignore, give up only the lock
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) max_hold: Option<Duration>,
 
