@@ -28,7 +28,9 @@ end
 
 permit('ZADD', queue, 'NX', '0', entry)
 permit('PEXPIRE', queue, keep)
-if client then
+local subscribed = client and redis.call('PUBSUB', 'NUMSUB', channel)[2]
+if client and subscribed > 0 then
+  -- A report that arrives before its client subscribed here again says nothing of this server.
   redis.call('SET', client, run_id(), 'PX', keep_client)
 end
 if ticket == '0' then
@@ -41,7 +43,7 @@ if added == 0 then
   ticket = redis.call('ZSCORE', queue, entry)
 end
 if not present and not watches then
-  local next = serve(lock, counter, queue, grace, now)
+  local next = serve(lock, counter, queue, grace, now, value)
   if not next then
     redis.call('ZREM', queue, entry)
     return final(withdrawn, keep_mark, grant(lock, counter, now, value, ttl))
@@ -52,6 +54,6 @@ end
 if not client then
   return {now, 'queued', tonumber(ticket), added}
 end
-local ahead, subscribed = redis.call('ZRANK', queue, entry) or 0, redis.call('PUBSUB', 'NUMSUB', channel)[2]
+local ahead = redis.call('ZRANK', queue, entry) or 0
 local holder = parse(read(lock) or '')
 return {now, 'queued', tonumber(ticket), added, redis.call('PTTL', lock), ahead, subscribed, holder}

@@ -41,9 +41,10 @@ local function hand_off(lock, counter, queue, now, head, ticket, ttl, value)
   return {value, tonumber(fence), tonumber(ttl)}
 end
 
--- Gives a lock that is free, or about to be, to the first live waiter. Returns what is then under the key: value, fence and time to
--- live; during a grace, the value of the head, 0, and the rest of the grace; or nil if no waiter is live.
-local function serve(lock, counter, queue, grace, now)
+-- Gives a lock that is free, or about to be, to the first live waiter. The one that `asks` for it in this step, by its value, is live.
+-- Returns what is then under the key: value, fence and time to live; during a grace, the value of the head, 0, and the rest of the
+-- grace; or nil if no waiter is live.
+local function serve(lock, counter, queue, grace, now, asks)
   local base, tag, name = string.match(queue, '^([^\31]*\31)queue(%b{})(.*)$')
   local moved = {}
   for entry = 1, MOST_ENTRIES do
@@ -62,7 +63,7 @@ local function serve(lock, counter, queue, grace, now)
     if subscribed and ttl == '0' then
       redis.call('ZREM', queue, head)
       redis.call('PUBLISH', channel, name .. '\31' .. value)
-    elseif subscribed and reported_at then
+    elseif (subscribed and reported_at) or (asks and value == asks) then
       local next = hand_off(lock, counter, queue, now, head, ticket, ttl, value)
       redis.call('PUBLISH', channel, string.format('%s\31%s\31%.0f\31%.0f', name, value, next[2], now))
       return next

@@ -18,7 +18,7 @@ elseif present then
   local other, fence = parse(present)
   answer = {now, 'occupied', other, tonumber(fence), redis.call('PTTL', lock)}
 else
-  local next = serve(lock, counter, queue, grace, now)
+  local next = serve(lock, counter, queue, grace, now, value)
   if not next then
     answer = grant(lock, counter, now, value, ttl)
   elseif next[1] == value and next[2] > 0 then
