@@ -31,6 +31,8 @@ pub(super) struct Tally {
     /// Calls that were dropped before they ended.
     pub(super) dropped: Count,
     unavailable: Count,
+    /// Grants whose lease was over when the answer came.
+    too_late: Count,
     /// Errors of a class that nothing here should cause.
     pub(super) other_errors: Count,
     /// Locks that were gone before their time.
@@ -42,7 +44,11 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn failed(&self, kind: ErrorKind) {
-        if kind == ErrorKind::Unavailable { self.unavailable.count() } else { self.other_errors.count() }
+        match kind {
+            ErrorKind::Unavailable => self.unavailable.count(),
+            ErrorKind::Expired => self.too_late.count(),
+            _ => self.other_errors.count(),
+        }
     }
 
     pub(super) fn took(&self, time: Duration) {
@@ -54,7 +60,7 @@ impl Tally {
     }
 
     /// All of it, and what each number says.
-    pub(super) fn rows(&self) -> [(&'static str, u64); 7] {
+    pub(super) fn rows(&self) -> [(&'static str, u64); 8] {
         [
             ("grants", self.grants.get()),
             ("refusals, held by another", self.held.get()),
@@ -63,6 +69,7 @@ impl Tally {
             ("locks that expired", self.expired.get()),
             ("calls that were dropped", self.dropped.get()),
             ("errors, store unavailable", self.unavailable.get()),
+            ("grants that came too late", self.too_late.get()),
         ]
     }
 }
