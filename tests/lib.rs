@@ -72,6 +72,8 @@ mod outage;
 #[cfg(test)]
 mod plugins;
 #[cfg(test)]
+mod protocol;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod quorum;
