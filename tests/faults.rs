@@ -194,6 +194,24 @@ async fn a_request_that_was_reported_as_failed_takes_no_effect_later(#[case] wor
 }
 
 #[tokio::test]
+async fn a_late_copy_of_a_cancelled_extension_shortens_no_lease_that_is_counted_on() {
+    let world = World::start().await;
+    let lease = granted(world.locker.lock("job", LONG).await);
+    world.proxy.next(Fault::Late("lock:job", SHORT));
+    world.proxy.shut();
+    let (locker, token) = (world.locker.clone(), lease.token.clone());
+    let shorter = tokio::spawn(async move { locker.extend("job", token, LONG / 10).await });
+    until(async || world.proxy.has_failed()).await;
+    shorter.abort();
+    assert!(shorter.await.unwrap_err().is_cancelled());
+    world.proxy.reopen();
+    let lease = extended(world.locker.extend("job", &lease.token, LONG).await);
+    until(async || world.proxy.handled_late() == 1).await;
+    let left = world.straight.inspect("job").await.unwrap().unwrap().ttl.unwrap();
+    assert!(lease.deadline <= Instant::now() + left + Duration::from_millis(1), "the server keeps it for {left:?}");
+}
+
+#[tokio::test]
 async fn a_waiter_is_told_though_another_call_gave_its_connection_up() {
     let world = World::start().await;
     let redis = world.proxy.redis().timeout(SHORT);

@@ -306,14 +306,14 @@ impl Cache for Redis {
         let (names, ttl_ms) = ([&keys.lock[..]], millis(ttl));
         let args = [value, &ttl_ms];
         let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args: &args, mark: Mark::IfRetried };
+        let sent = self.connection.late_extensions().send(&keys.lock, value, ttl);
         let (mut reply, confirmed) = self.run_confirmed(&extend, |outcome| outcome == "extended").await?;
+        let lasts = sent.answered(reply.retried);
         // The lock is still held, but it is not sure for how long.
         confirmed?;
         match &reply.outcome[..] {
             "extended" => {
                 let revision = self.parsed(reply.number())?;
-                // An earlier copy of a shorter extension may arrive after this one.
-                let lasts = self.connection.late_extensions().shortest(&keys.lock, value, ttl, reply.retried);
                 let deadline = reply.deadline(lasts).or_else(|| reply.deadline(YEAR)).unwrap_or(reply.reading.sent);
                 Ok(ExtendOutcome::Extended(Stored { revision, deadline }))
             }

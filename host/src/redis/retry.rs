@@ -64,8 +64,8 @@ impl Retries {
 }
 
 impl Connection {
-    /// Runs a script. It takes no effect after this has returned an error, as far as the server's clock is known: each attempt has the
-    /// instant at which it is given up as its use-by.
+    /// Runs a script. Each attempt has the instant at which it times out as its use-by, in the server's time as far as it is known. An
+    /// attempt that lost its connection may take effect until then.
     pub(super) async fn run(&self, invocation: &Invocation<'_>) -> Result<Reply, CacheError> {
         self.run_confirmed(invocation, None).await.map(|(reply, _)| reply)
     }

@@ -28,6 +28,7 @@ end
 
 permit('ZADD', queue, 'NX', '0', entry)
 permit('PEXPIRE', queue, keep)
+permit('PUBLISH', channel, '')
 local subscribed = client and redis.call('PUBSUB', 'NUMSUB', channel)[2]
 if client and subscribed > 0 then
   -- A report that arrives before its client subscribed here again says nothing of this server.
