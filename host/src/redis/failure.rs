@@ -70,8 +70,9 @@ pub(super) fn is_passing(error: &RedisError) -> bool {
 }
 
 /// What servers say of commands, keys and channels that a user may not use, or that were renamed away.
-const REFUSALS: [&str; 7] = [
+const REFUSALS: [&str; 8] = [
     "NOPERM",
+    "ACL failure in script",
     "user executing the script can't",
     "No permissions to access a",
     "Unknown Redis command called from script",
