@@ -3,7 +3,7 @@
 use crate::queue::{self, Verdict};
 use crate::request::Outcome;
 use crate::rules::{Honest, Rules, Script};
-use crate::table::{MILLISECOND, Queue, QueueEntry, Slot};
+use crate::table::{ClientKey, KEEP_CLIENT, MILLISECOND, Queue, QueueEntry, Slot};
 
 /// Serves the waiter that came last.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ impl Rules for ServesTheLast {
 pub struct HandsOffToTheDead;
 
 impl Rules for HandsOffToTheDead {
-    fn judge(&self, _: &mut Script<'_>, _: &str, _: &QueueEntry) -> Verdict {
+    fn judge(&self, _: &mut Script<'_>, _: &str, _: &QueueEntry, _: Option<&str>) -> Verdict {
         Verdict::Live
     }
 
@@ -38,22 +38,22 @@ impl Rules for HandsOffToTheDead {
 pub struct HasNoGrace;
 
 impl Rules for HasNoGrace {
-    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry) -> Verdict {
-        match queue::judge(script, key, head) {
+    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry, asks: Option<&str>) -> Verdict {
+        match queue::judge(script, key, head, asks) {
             Verdict::Awaited => Verdict::Dead,
             verdict => verdict,
         }
     }
 }
 
-/// Drops waiters that do not report, although they are subscribed.
+/// Drops the head if there are others.
 #[derive(Debug)]
 pub struct DropsTheFirst;
 
 impl Rules for DropsTheFirst {
-    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry) -> Verdict {
+    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry, asks: Option<&str>) -> Verdict {
         let others = script.table.queues.get(key).is_some_and(|queue| queue.entries.len() > 1);
-        if others { Verdict::Dead } else { queue::judge(script, key, head) }
+        if others { Verdict::Dead } else { queue::judge(script, key, head, asks) }
     }
 }
 
@@ -93,5 +93,23 @@ impl Rules for IgnoresReports {
         let added = script.table.add_entry(key, entry);
         self.keep(script, key, report);
         self.place(script, key, &value, added)
+    }
+}
+
+/// Judges the waiter whose request it runs as if it were not there, and lets its report end the grace of its client.
+#[derive(Debug)]
+pub struct DropsTheCaller;
+
+impl Rules for DropsTheCaller {
+    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry, _: Option<&str>) -> Verdict {
+        queue::judge(script, key, head, None)
+    }
+
+    fn keep(&self, script: &mut Script<'_>, key: &str, report: bool) {
+        Honest.keep(script, key, report);
+        if report {
+            let client = ClientKey { run_id: script.table.run_id, expires: script.now + KEEP_CLIENT };
+            script.table.clients.insert(script.client, client);
+        }
     }
 }

@@ -216,7 +216,7 @@ impl Rules for AnnouncesFirst {
             return Honest.delete(script, key, value);
         }
         script.table.slots.remove(key);
-        let Served::HandedOff(to, Outcome::Stored { fence, left }) = queue::serve(self, script, key) else {
+        let Served::HandedOff(to, Outcome::Stored { fence, left }) = queue::serve(self, script, key, None) else {
             return Applied::Outcome(Outcome::Deleted);
         };
         script.table.slots.remove(key);

@@ -112,7 +112,8 @@ impl Caller {
 
     async fn write(&mut self, key: &'static str) {
         let Some(Token { fence, grant, .. }) = self.tokens.get(key) else { return };
-        let step = Step::Write { key: key.to_owned(), fence: *fence, grant: *grant };
+        let fence = if self.bugs.writes_without_a_fence { u64::MAX } else { *fence };
+        let step = Step::Write { key: key.to_owned(), fence, grant: *grant };
         _ = self.port.exchange(Request { step, use_by: 0 }).await;
     }
 

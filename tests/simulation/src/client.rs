@@ -99,9 +99,9 @@ impl Client {
         all.for_each(|waiter| waiter.look = true);
     }
 
-    /// The connection is gone, and what is known of the server with it.
-    pub(crate) fn disconnect(&mut self) {
-        self.clock = None;
+    /// The connection is gone, and with it what is known of the server: another one may answer next.
+    pub(crate) fn disconnect(&mut self, same_server: bool) {
+        self.clock.take_if(|_| !same_server);
         self.subscribed = None;
         self.answered.clear();
         self.wake(None);

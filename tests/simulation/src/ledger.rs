@@ -19,9 +19,8 @@ pub(crate) struct Ledger {
     pub(crate) minted: BTreeMap<String, Minted>,
     /// How long a value may be in the store at most.
     pub(crate) longest: BTreeMap<String, Micros>,
-    /// The order in which waiters came, by value.
-    pub(crate) arrivals: BTreeMap<String, u64>,
-    pub(crate) arrived: u64,
+    /// The tickets of waiters: from when they came, or from when they were moved for a reason.
+    pub(crate) tickets: BTreeMap<String, u64>,
     /// Values that were handed off and not asked for since.
     pub(crate) handed_off: BTreeSet<String>,
     /// Who was said to be waited for after a failover, under each name.
@@ -171,6 +170,7 @@ impl Ledger {
         let key = effect.message.request.step.key();
         self.check_time(effect, after);
         self.check_fences(effect, after);
+        self.check_kept(effect, after);
         let (was, is) = (effect.before.slots.get(key), after.slots.get(key));
         if was != is {
             if let Some(removed) = was.filter(|was| is.is_none_or(|is| is.value != was.value)) {
@@ -218,9 +218,15 @@ impl Ledger {
         for entry in after.queues.get(key).map_or(&[][..], |queue| &queue.entries) {
             let before = effect.before.queue_entry(key, &entry.value);
             let moved = before.is_some_and(|before| before.ticket != entry.ticket) && !live.contains(&entry.value);
-            if moved || !self.arrivals.contains_key(&entry.value) {
-                self.arrived += 1;
-                self.arrivals.insert(entry.value.clone(), self.arrived);
+            if moved || before.is_none() {
+                self.tickets.insert(entry.value.clone(), entry.ticket);
+            }
+            // A ticket that the server has given is later than those before it.
+            let new = matches!(step, Step::Enqueue { value, ticket: 0, .. } if *value == entry.value) && before.is_none();
+            let ahead = |other: &&String| self.tickets.get(*other).is_some_and(|ticket| *ticket >= entry.ticket);
+            if new && let Some(overtaken) = live.iter().find(ahead) {
+                let what = format!("{} is queued before {}", self.whose(&entry.value), self.whose(overtaken));
+                self.violate(Invariant::FirstComeFirstServed, what);
             }
         }
     }

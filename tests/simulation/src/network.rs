@@ -134,7 +134,8 @@ impl Network {
     pub(crate) fn duplicate(&mut self, index: usize) {
         self.sent += 1;
         let original = self.messages[index].clone();
-        let copy = Message { id: self.sent, copy_of: Some(original.id), ..original };
+        let copy_of = original.copy_of.or(Some(original.id));
+        let copy = Message { id: self.sent, copy_of, ..original };
         self.messages.insert(index + 1, copy);
     }
 

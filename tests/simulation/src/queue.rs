@@ -31,13 +31,14 @@ pub(crate) enum Served {
     Grace(Entry),
 }
 
-/// Gives a lock that is free to the first live waiter.
-pub(crate) fn serve<R: Rules + ?Sized>(rules: &R, script: &mut Script<'_>, key: &str) -> Served {
+/// Gives a lock that is free to the first live waiter. The one that asks is live in any case.
+pub(crate) fn serve<R: Rules + ?Sized>(rules: &R, script: &mut Script<'_>, key: &str, asks: Option<&str>) -> Served {
     let mut moved = BTreeSet::new();
     loop {
         let head = script.table.queues.get(key).and_then(|queue| rules.head(queue)).cloned();
         let Some(head) = head.filter(|head| !moved.contains(&head.value)) else { return Served::Free };
-        match rules.judge(script, key, &head) {
+        let verdict = rules.judge(script, key, &head, asks);
+        match verdict {
             Verdict::Live => {
                 let granted = rules.hand_off(script, key, &head);
                 return Served::HandedOff(head.value, granted);
@@ -56,7 +57,10 @@ pub(crate) fn serve<R: Rules + ?Sized>(rules: &R, script: &mut Script<'_>, key: 
 }
 
 /// Judges the head by its client's subscription and last report.
-pub(crate) fn judge(script: &mut Script<'_>, key: &str, head: &QueueEntry) -> Verdict {
+pub(crate) fn judge(script: &mut Script<'_>, key: &str, head: &QueueEntry, asks: Option<&str>) -> Verdict {
+    if asks == Some(&head.value) {
+        return Verdict::Live;
+    }
     let reported = script.table.clients.get(&head.client);
     match (script.table.is_subscribed(head.client), reported) {
         (true, Some(_)) => Verdict::Live,

@@ -70,9 +70,9 @@ pub trait Rules: Send + Sync {
         queue.entries.first()
     }
 
-    /// What is to become of the head of a queue.
-    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry) -> Verdict {
-        queue::judge(script, key, head)
+    /// What is to become of the head of a queue, when a value asks for the lock or a holder frees it.
+    fn judge(&self, script: &mut Script<'_>, key: &str, head: &QueueEntry, asks: Option<&str>) -> Verdict {
+        queue::judge(script, key, head, asks)
     }
 
     /// Stores the value of a live waiter and tells its client.
@@ -90,7 +90,7 @@ pub trait Rules: Send + Sync {
         let outcome = match script.table.entry(key, script.now) {
             Some(entry) if entry.value == value => Outcome::Stored { fence: entry.revision, left: entry.left },
             Some(entry) => Outcome::Occupied(entry),
-            None => match queue::serve(self, script, key) {
+            None => match queue::serve(self, script, key, Some(value)) {
                 Served::Free => self.grant(script, key, value, ttl_ms),
                 Served::HandedOff(to, granted) if to == value => granted,
                 Served::HandedOff(..) => script.table.entry(key, script.now).map_or(Outcome::Done, Outcome::Occupied),
@@ -118,8 +118,9 @@ pub trait Rules: Send + Sync {
         }
         let added = script.table.add_entry(key, entry);
         self.keep(script, key, report);
+        let place = self.place(script, key, &value, added);
         if present.is_none() {
-            match queue::serve(self, script, key) {
+            match queue::serve(self, script, key, Some(&value)) {
                 Served::Free => {
                     script.table.remove_entry(key, &value);
                     return self.grant(script, key, &value, ttl_ms);
@@ -128,15 +129,16 @@ pub trait Rules: Send + Sync {
                 Served::HandedOff(..) | Served::Grace(_) => {}
             }
         }
-        self.place(script, key, &value, added)
+        place
     }
 
-    /// A waiter is there: the queue lives on, and its client counts as reporting.
+    /// A waiter is there: the queue lives on. Its client counts as reporting if it is subscribed here: otherwise a report from before a
+    /// failover would end the grace of its client.
     fn keep(&self, script: &mut Script<'_>, key: &str, report: bool) {
         if let Some(queue) = script.table.queues.get_mut(key) {
             queue.expires = script.now + KEEP_QUEUE;
         }
-        if report {
+        if report && script.table.is_subscribed(script.client) {
             let client = crate::table::ClientKey { run_id: script.table.run_id, expires: script.now + KEEP_CLIENT };
             script.table.clients.insert(script.client, client);
         }
@@ -170,7 +172,7 @@ pub trait Rules: Send + Sync {
     /// Takes the lock from its holder: the first live waiter has it then, or else it is free.
     fn release(&self, script: &mut Script<'_>, key: &str) {
         script.table.slots.remove(key);
-        queue::serve(self, script, key);
+        queue::serve(self, script, key, None);
     }
 
     /// Releases a lock that a value holds.
@@ -209,7 +211,9 @@ impl Rules for Honest {}
 
 /// The entry that a request asks for.
 pub(crate) fn entry_of(script: &Script<'_>, step: &Step) -> Option<QueueEntry> {
-    let Step::Enqueue { value, ttl_ms, ticket, .. } = step else { return None };
-    let ticket = if *ticket == 0 { script.wall() } else { *ticket };
+    let Step::Enqueue { key, value, ttl_ms, ticket, .. } = step else { return None };
+    // Entries that were moved to the end have tickets a little later than the time.
+    let last = script.table.queues.get(key).and_then(|queue| queue.entries.last());
+    let ticket = if *ticket == 0 { script.wall().max(last.map_or(0, |last| last.ticket + 1)) } else { *ticket };
     Some(QueueEntry { client: script.client, value: value.clone(), ttl_ms: *ttl_ms, ticket })
 }

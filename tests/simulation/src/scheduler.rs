@@ -23,6 +23,8 @@ pub(crate) struct Scheduler<'a> {
     pub(crate) choices: &'a mut Choices,
     pub(crate) plan: Plan,
     faults: usize,
+    /// Whether all that happens is still the simplest, without a decision: until time passes for the first time.
+    prelude: bool,
     /// Kept between steps, because there are many.
     moves: Vec<Move>,
 }
@@ -48,7 +50,8 @@ impl<'a> Scheduler<'a> {
         tasks: Vec<Task>,
     ) -> Self {
         let tasks = tasks.into_iter().map(Some).collect();
-        Self { world, bugs, tasks, choices, plan, faults: 0, moves: Vec::new() }
+        let prelude = plan.begins_settled;
+        Self { world, bugs, tasks, choices, plan, faults: 0, prelude, moves: Vec::new() }
     }
 
     /// Lets a world go on until all is over, or an invariant does not hold. Returns the number of steps.
@@ -100,6 +103,10 @@ impl<'a> Scheduler<'a> {
     /// What happens next; nothing if time passes.
     fn next(&mut self, world: &mut World) -> Option<Move> {
         self.moves.clear();
+        if self.prelude {
+            collect(world, &mut self.moves);
+            return self.moves.first().copied();
+        }
         if self.faults < self.plan.most_faults {
             crate::faults::collect(&self.plan, world, &mut self.moves);
             if !self.moves.is_empty() && self.choices.rarely(self.plan.fault_odds) {
@@ -117,10 +124,22 @@ impl<'a> Scheduler<'a> {
         {
             return Some(*go);
         }
+        if !self.plan.brisk {
+            self.delay_late_requests(world);
+        }
         if self.moves.is_empty() {
             return None;
         }
         Some(self.moves[self.choices.choose(self.moves.len())])
+    }
+
+    /// Mostly, a request of an old connection comes later than anything else that can happen.
+    fn delay_late_requests(&mut self, world: &World) {
+        let is_late = |next: &Move| matches!(next, Move::Deliver(index) if !world.network.is_connected(*index));
+        let late = self.moves.iter().filter(|next| is_late(next)).count();
+        if late > 0 && late < self.moves.len() && !self.choices.rarely(8) {
+            self.moves.retain(|next| !is_late(next));
+        }
     }
 
     fn perform(&mut self, next: Move, mut world: std::sync::MutexGuard<'_, World>) {
@@ -181,6 +200,7 @@ impl<'a> Scheduler<'a> {
         if is_over(world) {
             return false;
         }
+        self.prelude = false;
         if !can_go_on(world) {
             let Some(timer) = world.next_timer() else {
                 world.ledger.violate(Invariant::EveryCallEnds, "nothing can happen any more".to_owned());

@@ -89,6 +89,8 @@ pub(crate) struct Plan {
     pub(crate) prompt: bool,
     /// Whether clients need not ask for the server's time at first.
     pub(crate) clocks_are_known: bool,
+    /// Whether the first events are always the same, until time passes.
+    pub(crate) begins_settled: bool,
     /// How long most locks live.
     pub(crate) ttl_ms: u64,
 }
@@ -123,7 +125,7 @@ impl Plan {
     fn wild(choices: &mut Choices) -> Self {
         let ttl_ms = choices.pick(&[2_000_u64, 30_000, 20, 30_000]);
         let faults = wild_faults(choices);
-        let (most_faults, fault_odds) = (choices.choose(6), choices.pick(&[12, 4]));
+        let (most_faults, fault_odds) = (choices.choose(6), choices.pick(&[12, 4, 40]));
         let time_odds = choices.pick(&[64, 16, 6]);
         let times = [ttl_ms, ttl_ms / 2, ttl_ms * 2];
         let (callers, names) = (2 + choices.choose(4), 1 + usize::from(choices.rarely(3)));
@@ -143,8 +145,18 @@ impl Plan {
             }
         });
         let callers = callers.collect();
-        let (brisk, prompt, clocks_are_known) = (false, false, false);
-        Self { callers, faults, most_faults, fault_odds, brisk, time_odds, prompt, clocks_are_known, ttl_ms }
+        Self {
+            callers,
+            faults,
+            most_faults,
+            fault_odds,
+            brisk: false,
+            time_odds,
+            prompt: false,
+            clocks_are_known: false,
+            begins_settled: false,
+            ttl_ms,
+        }
     }
 }
 
@@ -159,9 +171,9 @@ fn wild_faults(choices: &mut Choices) -> Vec<Kind> {
         [LostRequest, LostReply, LateRequest, Duplicate, LostMessage, DuplicateMessage, Crash, Vanish, Cancel, Pause];
     let mut faults = OF_CLIENTS.to_vec();
     faults.retain(|_| choices.rarely(3));
-    match choices.choose(5) {
-        2 => faults.push(Restart),
-        3 => faults.push(Failover),
+    match choices.choose(8) {
+        1 => faults.push(Restart),
+        2 | 3 => faults.push(Failover),
         4 => faults.push(ClockForward),
         _ => {}
     }

@@ -34,6 +34,8 @@ pub struct HostBugs {
     pub trusts_messages_to_arrive: bool,
     /// Counts a lease from when its message came if the server's clock was set forward.
     pub trusts_any_clock: bool,
+    /// Writes to guarded resources without a fence.
+    pub writes_without_a_fence: bool,
 }
 
 impl SimCache {

@@ -30,26 +30,30 @@ pub enum Fault {
 /// Who calls in a small world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
+    /// One caller.
+    Alone,
     /// Two callers that do not wait.
     WithoutWaits,
     /// Two callers, some of which wait.
     Two,
-    /// A holder and two waiters, the waiters on one machine or on two.
+    /// A holder and two waiters that are in the queue already, on one machine or on two.
     TwoWaiters,
 }
 
 impl Small {
-    /// Three operations each, and no fault.
-    pub const CALM: Self = Self { operations: 3, fault: Fault::None, prompt: false, cast: Callers::Two };
-    /// Two operations each, no waits, and one fault.
-    pub const SHORT: Self = Self { operations: 2, fault: Fault::OfCalls, prompt: false, cast: Callers::WithoutWaits };
-    /// Three operations each, one fault, and callers that go on at once.
-    pub const PROMPT: Self = Self { operations: 3, fault: Fault::OfCalls, prompt: true, cast: Callers::Two };
-    /// A holder and two waiters, and one fault of the hand-off.
+    /// Two operations each, and no fault.
+    pub const CALM: Self = Self { operations: 2, fault: Fault::None, prompt: false, cast: Callers::Two };
+    /// One attempt each, and one fault.
+    pub const SHORT: Self = Self { operations: 1, fault: Fault::OfCalls, prompt: false, cast: Callers::WithoutWaits };
+    /// Two operations each, one fault, and callers that go on at once.
+    pub const PROMPT: Self = Self { operations: 2, fault: Fault::OfCalls, prompt: true, cast: Callers::Two };
+    /// A holder that releases or lets its lock expire and two waiters, one fault of the hand-off, and callers that go on at once.
     pub const HAND_OFF: Self =
-        Self { operations: 2, fault: Fault::OfHandOffs, prompt: true, cast: Callers::TwoWaiters };
-    /// Three operations each, no waits, and one fault. This takes minutes.
-    pub const LONG: Self = Self { operations: 3, fault: Fault::OfCalls, prompt: false, cast: Callers::WithoutWaits };
+        Self { operations: 3, fault: Fault::OfHandOffs, prompt: true, cast: Callers::TwoWaiters };
+    /// One caller that extends its lock twice, and one fault.
+    pub const ALONE: Self = Self { operations: 4, fault: Fault::OfCalls, prompt: false, cast: Callers::Alone };
+    /// Three operations each, one fault, and callers that go on at once. This takes minutes.
+    pub const LONG: Self = Self { operations: 3, fault: Fault::OfCalls, prompt: true, cast: Callers::Two };
 
     /// Who does what: the possibilities of the first choice. The callers are alike, so their order does not matter.
     pub(crate) fn scripts(self) -> Vec<Vec<usize>> {
@@ -57,9 +61,12 @@ impl Small {
             (0..scripts).flat_map(|first| (first..scripts).map(move |second| vec![first, second])).collect()
         };
         match self.cast {
+            Callers::Alone => vec![vec![9]],
+            // They all begin alike.
+            Callers::WithoutWaits if self.operations == 1 => pairs(1),
             Callers::WithoutWaits => pairs(3),
             Callers::Two => pairs(5),
-            Callers::TwoWaiters => vec![vec![0, 3, 3], vec![1, 3, 3]],
+            Callers::TwoWaiters => vec![vec![5, 6, 8], vec![7, 6, 8]],
         }
     }
 
@@ -75,9 +82,18 @@ impl Small {
         };
         let callers = which.iter().enumerate().map(caller).collect();
         let (faults, most_faults) = (self.fault.kinds(), usize::from(self.fault != Fault::None));
-        let (prompt, fault_odds, time_odds) = (self.prompt, 12, 12);
-        let (brisk, clocks_are_known, ttl_ms) = (true, true, TTL_MS);
-        Plan { callers, faults, most_faults, fault_odds, brisk, time_odds, prompt, clocks_are_known, ttl_ms }
+        Plan {
+            callers,
+            faults,
+            most_faults,
+            fault_odds: 12,
+            brisk: true,
+            time_odds: 12,
+            prompt: self.prompt,
+            clocks_are_known: true,
+            begins_settled: self.cast == Callers::TwoWaiters,
+            ttl_ms: TTL_MS,
+        }
     }
 }
 
@@ -111,6 +127,11 @@ fn script_of(which: usize, ttl_ms: u64) -> Vec<Operation> {
         1 => vec![lock, extend, write],
         2 => vec![lock.clone(), unlock, lock],
         3 => vec![wait, write, unlock],
-        _ => vec![inspect, wait, extend],
+        4 => vec![inspect, wait, extend],
+        5 => vec![lock, Operation::Rest { ms: 1 }, unlock],
+        6 => vec![wait, unlock],
+        7 => vec![lock],
+        8 => vec![wait],
+        _ => vec![lock, Operation::Extend { key, ttl_ms: ttl_ms / 2 }, extend, write],
     }
 }

@@ -3,7 +3,7 @@
 use crate::invariants::Invariant;
 use crate::ledger::{Asked, Effect, Ledger};
 use crate::network::Message;
-use crate::request::Step;
+use crate::request::{Applied, Outcome, Step};
 use crate::table::Table;
 use crate::world::{TAKEOVER, name_of};
 
@@ -50,13 +50,31 @@ impl Ledger {
     }
 
     fn check_order(&mut self, effect: &Effect<'_>, value: &str, queued: bool) {
-        let place = |value: &str| self.arrivals.get(value).copied().unwrap_or(u64::MAX);
+        let place = |value: &str| self.tickets.get(value).copied().unwrap_or(u64::MAX);
         let ours = place(value);
         let overtaken = effect.live.iter().find(|live| *live != value && place(live) < ours);
         if let Some(overtaken) = overtaken {
             let what = format!("{} comes before {}", self.whose(value), self.whose(overtaken));
             let invariant = if queued { Invariant::FirstComeFirstServed } else { Invariant::AttemptsOvertakeNoWaiter };
             self.violate(invariant, what);
+        }
+    }
+
+    /// The waiter whose request it is, and all others that are live, stay in the queue unless they get the lock.
+    pub(crate) fn check_kept(&mut self, effect: &Effect<'_>, after: &Table) {
+        let step = &effect.message.request.step;
+        let leaves = matches!(step, Step::Set { last: true, .. });
+        let queued = matches!(effect.applied, Applied::Outcome(Outcome::Queued(_)));
+        let own = step.may_store();
+        let kept = |value: &str| {
+            let has_it = after.slots.get(step.key()).is_some_and(|slot| slot.value == value);
+            has_it || after.is_queued(step.key(), value) || matches!(effect.applied, Applied::Then(_))
+        };
+        let others = effect.live.iter().map(String::as_str).filter(|value| !leaves || own != Some(*value));
+        let dropped = others.chain(own.filter(|_| queued)).find(|value| !kept(value)).map(str::to_owned);
+        if let Some(dropped) = dropped {
+            let what = format!("{} waits for {} and is dropped", self.whose(&dropped), step.key());
+            self.violate(Invariant::NoWaiterIsDropped, what);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) trace: Option<Vec<String>>,
     /// What a lock guards: the highest fence seen under each name.
     guarded: BTreeMap<String, u64>,
+    /// Whether a client still knows the clock of a server that it connects to again.
+    clocks_stay_known: bool,
     /// What the server held before its last writes.
     past: VecDeque<Table>,
     minted: u64,
@@ -57,6 +59,7 @@ impl World {
             ledger: Ledger::default(),
             trace: traced.then(Vec::new),
             guarded: BTreeMap::new(),
+            clocks_stay_known: false,
             past: VecDeque::new(),
             minted: 0,
         }
@@ -81,7 +84,7 @@ impl World {
         for (message, process) in self.network.cut(host, late) {
             self.reply(message, process, Err(Unanswered::Lost));
         }
-        self.clients[host].disconnect();
+        self.clients[host].disconnect(self.clocks_stay_known);
         self.close(host, connection);
     }
 
@@ -99,8 +102,9 @@ impl World {
         if let Some(reply) = self.apply(message, Some(index)) {
             self.reply(id, process, Ok(reply));
         }
-        if self.network.is_copy_of(index, id) {
-            self.deliver(index);
+        while self.network.is_copy_of(index, id) {
+            let copy = self.network.take(index);
+            self.apply(copy, Some(index));
         }
         self.close(host, connection);
     }
@@ -160,7 +164,8 @@ impl World {
 
     /// Every subscribed connection of the client gets the message; those that are gone lose it.
     fn publish(&mut self, notice: Notice) {
-        let ours = self.table.subscribed.iter().filter(|(client, _)| *client == notice.client);
+        let alive = !self.ledger.gone.contains_key(&notice.client);
+        let ours = self.table.subscribed.iter().filter(|(client, _)| alive && *client == notice.client);
         for (_, connection) in ours.copied().collect::<Vec<_>>() {
             self.network.publish(connection, notice.clone());
         }
@@ -210,6 +215,7 @@ impl World {
         self.table.expire(self.now);
         for host in 0..self.network.hosts() {
             self.cut(host, true);
+            self.clients[host].clock = None;
         }
         self.ledger.broke(self.now, &self.table);
         self.ledger.took_over = Some(self.now);
@@ -230,14 +236,16 @@ impl World {
             process.done = true;
         }
         self.clients[host] = Client::default();
+        self.network.pushes.retain(|push| push.notice.client != host);
         self.ledger.crashed(self.now, host);
         if noticed {
             self.cut(host, true);
         }
     }
 
-    /// Every client knows the server's clock.
+    /// Every client knows the server's clock, until another server takes over.
     pub(crate) fn read_all_clocks(&mut self) {
+        self.clocks_stay_known = true;
         let (now, time) = (self.now, self.table.wall(self.now));
         for client in &mut self.clients {
             client.clock = Some(crate::client::Reading { sent: now, received: now, time });
