@@ -76,8 +76,10 @@ impl Scheduler<'_> {
                 let replicas = world.replicas();
                 world.fail_over(self.choices.choose(replicas));
             }
-            // By more than a message can be late: a shorter step is not noticed by the client that gets it.
-            Kind::ClockForward => world.set_clock_forward(3_600 * SECOND),
+            Kind::ClockForward => {
+                let by = self.choices.pick(&[3_600 * SECOND, 3 * SECOND]);
+                world.set_clock_forward(by);
+            }
             Kind::Crash | Kind::Vanish => {
                 world.crash(which, kind == Kind::Crash);
                 let ours: Vec<usize> = (0..self.tasks.len()).filter(|task| world.processes[*task].done).collect();

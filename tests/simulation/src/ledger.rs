@@ -222,7 +222,8 @@ impl Ledger {
                 self.tickets.insert(entry.value.clone(), entry.ticket);
             }
             // A ticket that the server has given is later than those before it.
-            let new = matches!(step, Step::Enqueue { value, ticket: 0, .. } if *value == entry.value) && before.is_none();
+            let new =
+                matches!(step, Step::Enqueue { value, ticket: 0, .. } if *value == entry.value) && before.is_none();
             let ahead = |other: &&String| self.tickets.get(*other).is_some_and(|ticket| *ticket >= entry.ticket);
             if new && let Some(overtaken) = live.iter().find(ahead) {
                 let what = format!("{} is queued before {}", self.whose(&entry.value), self.whose(overtaken));

@@ -56,8 +56,8 @@ mod waiting;
 mod world;
 
 pub use broken_queues::{
-    DropsTheCaller, DropsTheFirst, HandsOffToTheDead, HasNoGrace, IgnoresReports, KeepsEntries,
-    RepeatsFences, ServesTheLast,
+    DropsTheCaller, DropsTheFirst, HandsOffToTheDead, HasNoGrace, IgnoresReports, KeepsEntries, RepeatsFences,
+    ServesTheLast,
 };
 pub use broken_rules::{
     AnnouncesFirst, ComparesPrefixes, ComparesThenDeletes, CountsOnly, ExpiresEarly, ExtendCreates, ExtendsAnything,

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use locker_simulation::{
-    AnnouncesFirst, Cast, ComparesPrefixes, ComparesThenDeletes, CountsOnly, DropsTheCaller,
-    DropsTheFirst, ExpiresEarly, ExtendCreates, ExtendsAnything, Failure, ForgetsFences, GuestVariant,
-    HandsOffToTheDead, HasNoGrace, Honest, HostBugs, IgnoresReports, IgnoresUseBy, Invariant, KeepsEntries,
-    LeavesNoMark, LetsAttemptsOvertake, Overwrites, RefusesRepetition, RepeatsFences, RepeatsUnmarked, Rules,
-    ServesTheLast, SetsThenExpires, Size, Small, UsesTheClockOnly, WithdrawsAnything, explore, failure_of, shrink,
+    AnnouncesFirst, Cast, ComparesPrefixes, ComparesThenDeletes, CountsOnly, DropsTheCaller, DropsTheFirst,
+    ExpiresEarly, ExtendCreates, ExtendsAnything, Failure, ForgetsFences, GuestVariant, HandsOffToTheDead, HasNoGrace,
+    Honest, HostBugs, IgnoresReports, IgnoresUseBy, Invariant, KeepsEntries, LeavesNoMark, LetsAttemptsOvertake,
+    Overwrites, RefusesRepetition, RepeatsFences, RepeatsUnmarked, Rules, ServesTheLast, SetsThenExpires, Size, Small,
+    UsesTheClockOnly, WithdrawsAnything, explore, failure_of, shrink,
 };
 use rstest::rstest;
 
