@@ -24,7 +24,7 @@ impl Ledger {
         let locks = message.call.is_some_and(|call| matches!(self.calls[call].asked, Asked::Lock { .. }));
         let queued = before.is_queued(key, value);
         let second_half = matches!(message.request.step, Step::Store { .. });
-        if !queued && !second_half && !(own && locks) {
+        if !(queued || second_half || (own && locks)) {
             let what = format!("{} stored {} otherwise", name_of(message.host), self.whose(value));
             return self.violate(Invariant::OnlyLocksTakeLocks, what);
         }
