@@ -134,14 +134,36 @@ enum Step {
         key: String,
         request: Request,
     },
-    /// Raises a revision by so much above the last.
-    Raise {
+    /// Votes for a value, or withdraws a vote, with a revision that is so much above the last.
+    Vote {
         host: usize,
         key: String,
         value: String,
         by: u64,
+        kind: VoteKind,
     },
     Pause(Duration),
+}
+
+fn vote_kind() -> impl Strategy<Value = VoteKind> {
+    select(vec![VoteKind::First, VoteKind::Repeated, VoteKind::Withdrawn])
+}
+
+#[derive(Clone, Copy, Debug)]
+enum VoteKind {
+    First,
+    Repeated,
+    Withdrawn,
+}
+
+impl VoteKind {
+    fn request(self, value: String, revision: u64) -> Request {
+        match self {
+            Self::First => Request::Vote { value, revision, ttl: LONG, repeated: false },
+            Self::Repeated => Request::Vote { value, revision, ttl: LONG, repeated: true },
+            Self::Withdrawn => Request::WithdrawVote { value, revision },
+        }
+    }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -149,8 +171,8 @@ fn step() -> impl Strategy<Value = Step> {
     let pause = prop_oneof![Just(BRIEF / 2), Just(2 * BRIEF)];
     prop_oneof![
         12 => (0..HOSTS, key(), request(&TTLS)).prop_map(|(host, key, request)| Step::Ask { host, key, request }),
-        1 => (0..HOSTS, key(), value(), select(vec![0, 1, 1 << 40]))
-            .prop_map(|(host, key, value, by)| Step::Raise { host, key, value, by }),
+        3 => (0..HOSTS, key(), value(), select(vec![0, 1, 1 << 40]), vote_kind())
+            .prop_map(|(host, key, value, by, kind)| Step::Vote { host, key, value, by, kind }),
         1 => pause.prop_map(Step::Pause),
     ]
 }
@@ -174,9 +196,9 @@ async fn agree(hosts: &[Arc<dyn QuorumMember>], steps: Vec<Step>) -> Result<(), 
                 continue;
             }
             Step::Ask { host, key, request } => (host, key, request),
-            Step::Raise { host, key, value, by } => {
+            Step::Vote { host, key, value, by, kind } => {
                 let revision = keys.get(&key).map_or(0, Key::last_revision) + by;
-                (host, key, Request::Raise { value, revision })
+                (host, key, kind.request(value, revision))
             }
         };
         let event = Client { number: host, cache: hosts[host].clone() }.ask(&key, request).await;

@@ -143,7 +143,9 @@ mod scoped;
 mod term;
 mod usage;
 
-pub use cache::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Stored};
+pub use cache::{
+    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote, VoteOutcome,
+};
 #[cfg(feature = "code-cache")]
 pub use code::keep_code_in;
 pub use error::{Error, ErrorKind};

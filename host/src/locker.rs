@@ -192,7 +192,11 @@ impl Locker {
     pub async fn close(&self) {
         self.0.shared.closed.cancel();
         self.0.shared.tasks.close();
-        _ = timeout(self.0.deadline, self.0.shared.tasks.wait()).await;
+        _ = timeout(self.0.deadline, async {
+            self.0.shared.tasks.wait().await;
+            self.0.shared.cache.close().await;
+        })
+        .await;
     }
 
     /// An instance for a call with this name, and with another text if it has one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use locker_host::{DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome};
+use locker_host::{DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -48,9 +48,18 @@ impl Client {
                 DeleteOutcome::Absent => Answer::Absent,
                 DeleteOutcome::Different => Answer::Different,
             }),
-            Request::Raise { value, revision } => {
-                let raised = cache.raise_revision(key, value, *revision).await;
-                raised.map(|raised| if raised { Answer::Raised } else { Answer::Neither })
+            Request::Vote { value, revision, ttl, repeated } => {
+                let vote = Vote { value, ttl: *ttl, revision: *revision, repeated: *repeated };
+                cache.vote(key, vote).await.map(|outcome| match outcome {
+                    VoteOutcome::Stored(stored) => {
+                        Answer::Stored { revision: stored.revision, ttl: left(stored.deadline) }
+                    }
+                    VoteOutcome::Occupied(entry) => Answer::Occupied(entry.into()),
+                    VoteOutcome::Outdated(revision) => Answer::Outdated(revision),
+                })
+            }
+            Request::WithdrawVote { value, revision } => {
+                cache.withdraw_vote(key, value, *revision).await.map(|()| Answer::Withdrawn)
             }
             Request::Get => {
                 cache.get(key).await.map(|entry| entry.map_or(Answer::Absent, |entry| Answer::Found(entry.into())))

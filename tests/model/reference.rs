@@ -18,7 +18,13 @@ pub(super) enum Request {
     Delete {
         value: String,
     },
-    Raise {
+    Vote {
+        value: String,
+        revision: u64,
+        ttl: Duration,
+        repeated: bool,
+    },
+    WithdrawVote {
         value: String,
         revision: u64,
     },
@@ -28,22 +34,15 @@ pub(super) enum Request {
 /// What it is told.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Stored {
-        revision: u64,
-        ttl: Duration,
-    },
+    Stored { revision: u64, ttl: Duration },
     Occupied(Seen),
-    Extended {
-        revision: u64,
-        ttl: Duration,
-    },
+    Extended { revision: u64, ttl: Duration },
     Deleted,
-    Raised,
+    Outdated(u64),
+    Withdrawn,
     Found(Seen),
     Absent,
     Different,
-    /// Not raised; whether for want of the key or for another value, it does not say.
-    Neither,
     Failed(String),
 }
 
@@ -118,20 +117,39 @@ impl Key {
             (Request::Delete { value }, Answer::Deleted) => {
                 holding(value).map(|_| self.without()).map_err(str::to_owned)
             }
-            (Request::Raise { value, revision }, Answer::Raised) => {
-                let mut held = holding(value)?.clone();
-                held.revision = held.revision.max(*revision);
-                Ok(Self { last_revision: self.last_revision.max(held.revision), held: Some(held) })
+            (Request::Vote { value, revision, ttl, repeated }, Answer::Stored { revision: stored, ttl: left }) => {
+                match holding(value) {
+                    Ok(held) if held.revision == *stored && (!repeated || stored >= revision) => {
+                        held.agrees(*left, event).map(|()| self.clone())
+                    }
+                    Err(_) if !free => Err("it is taken".to_owned()),
+                    _ if stored != revision || *revision <= self.last_revision => {
+                        Err("the revision is wrong".to_owned())
+                    }
+                    _ => self.holds(value, *revision, *ttl, *left, event),
+                }
             }
-            (Request::Raise { value, .. }, Answer::Neither) if held_by_other(value).is_ok() => Ok(self.clone()),
+            (Request::Vote { value, .. }, Answer::Occupied(seen)) => {
+                held_by_other(value)?.looks_like(seen, event).map(|()| self.clone())
+            }
+            (Request::Vote { value, revision, repeated, .. }, Answer::Outdated(seen)) => match holding(value) {
+                _ if seen < revision => Err("the revision is not outdated".to_owned()),
+                Ok(_) if *repeated => Ok(self.clone()),
+                _ if free => Ok(self.without()),
+                _ => Err("it is taken".to_owned()),
+            },
+            (Request::WithdrawVote { value, revision }, Answer::Withdrawn) => {
+                let withdrawn = holding(value).is_ok_and(|held| held.revision <= *revision);
+                let held = self.held.clone().filter(|_| !withdrawn);
+                Ok(Self { held, last_revision: self.last_revision.max(*revision) })
+            }
             (Request::Extend { value, .. } | Request::Delete { value }, Answer::Different) => {
                 held_by_other(value).map(|_| self.clone()).map_err(str::to_owned)
             }
             (Request::Get, Answer::Found(seen)) => {
                 live.ok_or("nothing lies there")?.looks_like(seen, event).map(|()| self.clone())
             }
-            (Request::Extend { .. } | Request::Delete { .. } | Request::Get, Answer::Absent)
-            | (Request::Raise { .. }, Answer::Neither) => {
+            (Request::Extend { .. } | Request::Delete { .. } | Request::Get, Answer::Absent) => {
                 if free {
                     Ok(self.without())
                 } else {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Memory, QuorumMember, SetOutcome};
+use locker_host::{
+    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Memory, QuorumMember, SetOutcome, Vote, VoteOutcome,
+};
 
 /// What is torn apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +77,12 @@ impl QuorumMember for Torn {
         self.memory.watch(key, timeout).await
     }
 
-    async fn raise_revision(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
-        self.memory.raise_revision(key, value, revision).await
+    async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
+        self.memory.vote(key, vote).await
+    }
+
+    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
+        self.memory.withdraw_vote(key, value, revision).await
     }
 
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {

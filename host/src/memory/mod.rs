@@ -13,7 +13,7 @@ use tokio::time::{sleep, sleep_until};
 
 use self::table::{FirstStep, Table};
 use self::waiter::Waiter;
-use crate::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome};
+use crate::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome};
 
 /// A store in this process's memory: for tests, for programs of one process, and for plugins of one host.
 ///
@@ -139,9 +139,15 @@ impl QuorumMember for Memory {
         }
     }
 
-    async fn raise_revision(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
-        let (mut table, _) = self.table();
-        Ok(table.raise_revision(key, value, revision))
+    async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.vote(key, vote, now)
+    }
+
+    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
+        let (mut table, now) = self.table();
+        table.withdraw_vote(key, value, revision, now);
+        Ok(())
     }
 
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {

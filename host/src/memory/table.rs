@@ -1,13 +1,13 @@
 //! The keys of a memory store, and the steps that change them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
 use super::queue::{Queue, QueueEntry, State};
-use crate::{CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
+use crate::{CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored, Vote, VoteOutcome};
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -16,7 +16,12 @@ pub(super) struct Table {
     expiries: BTreeSet<(Instant, Arc<str>)>,
     last_revision: u64,
     last_ticket: u64,
+    /// The values that were withdrawn a short time ago, and until when they are refused.
+    withdrawn: VecDeque<(Instant, Box<str>, Box<str>)>,
 }
+
+/// Longer than a quorum waits for a member.
+const KEEP_WITHDRAWN: Duration = Duration::from_secs(6);
 
 pub(super) struct Slot {
     value: Arc<str>,
@@ -121,8 +126,10 @@ impl Table {
         }
     }
 
-    /// Removes the value from the key and from its queue.
+    /// Removes the value from the key and from its queue, and refuses late votes for it.
     pub(super) fn withdraw(&mut self, key: &str, value: &str, now: Instant) {
+        while self.withdrawn.pop_front_if(|(until, ..)| *until <= now).is_some() {}
+        self.withdrawn.push_back((now + KEEP_WITHDRAWN, key.into(), value.into()));
         if self.delete_if_equal(key, value, now) == DeleteOutcome::Different {
             self.change_queue(key, |queue| queue.withdraw(value));
         }
@@ -153,11 +160,29 @@ impl Table {
         self.slots.get_mut(key).map(|slot| (slot.expires, slot.changed.get_or_insert_default().clone()))
     }
 
-    pub(super) fn raise_revision(&mut self, key: &str, value: &str, revision: u64) -> bool {
-        let Some(slot) = self.slots.get_mut(key).filter(|slot| *slot.value == *value) else { return false };
-        slot.revision = slot.revision.max(revision);
+    pub(super) fn vote(&mut self, key: &str, vote: Vote<'_>, now: Instant) -> Result<VoteOutcome, CacheError> {
+        let Vote { value, ttl, revision, repeated } = vote;
+        if let Some(slot) = self.slots.get(key) {
+            if *slot.value != *value {
+                return Ok(VoteOutcome::Occupied(slot.entry(now)));
+            }
+            if !repeated || slot.revision >= revision {
+                return Ok(VoteOutcome::Stored(slot.stored()));
+            }
+        } else {
+            self.check_withdrawn(key, value, now)?;
+        }
+        if revision <= self.last_revision {
+            return Ok(VoteOutcome::Outdated(self.last_revision));
+        }
+        self.store(key, value, ttl, revision, now).map(VoteOutcome::Stored)
+    }
+
+    pub(super) fn withdraw_vote(&mut self, key: &str, value: &str, revision: u64, now: Instant) {
         self.last_revision = self.last_revision.max(revision);
-        true
+        if self.slots.get(key).is_some_and(|slot| *slot.value == *value && slot.revision <= revision) {
+            self.free(key, now);
+        }
     }
 
     pub(super) fn restore(
@@ -168,12 +193,43 @@ impl Table {
         revision: u64,
         now: Instant,
     ) -> Result<SetOutcome, CacheError> {
-        if self.slots.contains_key(key) {
-            return self.set_if_absent(key, value, ttl, now);
+        match self.slots.get(key) {
+            Some(slot) if *slot.value != *value => return Ok(SetOutcome::Occupied(slot.entry(now))),
+            Some(slot) if slot.revision >= revision => return Ok(SetOutcome::Stored(slot.stored())),
+            Some(_) => {}
+            None => self.check_withdrawn(key, value, now)?,
         }
+        self.store(key, value, ttl, revision, now).map(SetOutcome::Stored)
+    }
+
+    /// Stores a value under a key that is free, or that has this value with a lower revision.
+    fn store(
+        &mut self,
+        key: &str,
+        value: &str,
+        ttl: Duration,
+        revision: u64,
+        now: Instant,
+    ) -> Result<Stored, CacheError> {
         self.last_revision = self.last_revision.max(revision);
+        if let ExtendOutcome::Extended(_) = self.extend_if_equal(key, value, ttl, now)?
+            && let Some(slot) = self.slots.get_mut(key)
+        {
+            slot.revision = revision;
+            return Ok(slot.stored());
+        }
         let expires = expiry(now, ttl)?;
-        Ok(SetOutcome::Stored(self.insert(key.into(), value.into(), revision, expires, None)))
+        Ok(self.insert(key.into(), value.into(), revision, expires, None))
+    }
+
+    fn check_withdrawn(&self, key: &str, value: &str, now: Instant) -> Result<(), CacheError> {
+        let refuses = |(until, its_key, its_value): &(Instant, Box<str>, Box<str>)| {
+            *until > now && **its_key == *key && **its_value == *value
+        };
+        if self.withdrawn.iter().any(refuses) {
+            return Err(CacheError::new(ErrorKind::Unavailable, "the request was withdrawn"));
+        }
+        Ok(())
     }
 
     fn insert(

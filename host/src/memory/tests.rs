@@ -242,7 +242,9 @@ async fn a_restored_value_has_its_revision_and_later_ones_are_larger() {
     assert_eq!(stored(memory.restore("key", "value", LONG, revision).await), revision);
     assert_eq!(stored(memory.restore("key", "value", LONG, revision).await), revision);
     assert!(matches!(memory.restore("key", "other", LONG, revision).await, Ok(SetOutcome::Occupied(_))));
-    assert!(memory.raise_revision("key", "value", revision + 5).await.unwrap());
+    assert!(
+        matches!(memory.restore("key", "value", LONG, revision + 5).await, Ok(SetOutcome::Stored(stored)) if stored.revision == revision + 5)
+    );
     memory.delete_if_equal("key", "value").await.unwrap();
     assert_eq!(stored(memory.try_set("key", "value", None).await), revision + 6);
 }

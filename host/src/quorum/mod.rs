@@ -1,29 +1,45 @@
 //! A store made of several that know nothing of each other.
+//!
+//! # Layout
+//!
+//! - `store`: the quorum as a [`Cache`](crate::Cache). `members`: one question to all members; `replies`: what they answered so far.
+//! - `candidate`: the rounds of votes in which a caller becomes the holder; `tally`: what the votes of a round decide; `ballots`: the
+//!   numbers of the rounds, of which the fencing tokens are made.
+//! - `extension`: an extension, and the restoration of members that lost the lock.
+//! - `wait_queues`: the callers of this process that wait.
 
+mod ballots;
+mod candidate;
+mod extension;
+mod members;
+mod replies;
 mod store;
+mod tally;
 mod wait_queues;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use self::ballots::Ballots;
+use self::members::Member;
 use self::wait_queues::WaitQueues;
 use crate::orphan_cleanup::OrphanCleanup;
-use crate::{CacheError, DeleteOutcome, Error, ErrorKind, QuorumMember, Stored};
+use crate::{Error, ErrorKind, QuorumMember};
 
-/// An odd number of independent stores, of which a majority decides: a lock outlives the loss of the others.
+/// An odd number of independent stores, of which a majority decides: a lock survives the loss of the others.
 ///
-/// What counts is what a majority of the members says. A grant is valid until the first of its majority may let go,
-/// less an allowance for clocks that do not run alike: a hundredth of the time to live, and two milliseconds. A member
-/// that does not answer in time counts as not there. Before a grant is answered, a majority has recorded its fence;
-/// any two majorities share a member, so every later fence is higher, although each member counts for itself.
+/// A caller holds a lock while a majority of the members has its value. Each member has one value at a time, and any two majorities share a
+/// member, so two callers never hold a lock at the same time, as long as a majority keeps what it confirmed. A grant is valid
+/// until the first member of its majority may remove the value, less an allowance for clocks that run differently: a hundredth
+/// of the time to live, and two milliseconds. All votes for a grant have the same fence. A member refuses a fence that is not higher
+/// than the ones it stored before, so later grants have higher fences. `docs/guarantees.md` contains the whole argument.
 ///
-/// Members must not forget what they confirmed: one that restarts empty may let a second holder in before the first
-/// one's time is up. The second one's fence is higher all the same.
+/// A call returns as soon as a majority has decided it. A member that is slow or away costs nothing. An extension restores the lock
+/// on members that lost it, as long as a majority has it.
+///
+/// Callers of one process that wait are served first come, first served. Callers of several processes contend.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -40,20 +56,16 @@ use crate::{CacheError, DeleteOutcome, Error, ErrorKind, QuorumMember, Stored};
 /// ```
 #[derive(Clone)]
 pub struct Quorum {
-    members: Arc<[Arc<dyn QuorumMember>]>,
-    /// For each member, the values that it could not be asked to delete.
-    cleanups: Arc<[OrphanCleanup]>,
+    members: Arc<[Member]>,
+    ballots: Arc<Ballots>,
+    random: Arc<Mutex<fastrand::Rng>>,
     /// Of the callers of this process, one at a time contends for a key.
     queues: WaitQueues,
+    /// The requests whose answers no caller waits for any more.
+    tasks: TaskTracker,
     default_ttl: Duration,
-    patience: Duration,
+    timeout: Duration,
 }
-
-/// What a member answered.
-type Heard<T> = Result<T, CacheError>;
-
-/// How long a member may have a value that it could not be asked to delete.
-const ASSUMED_TTL: Duration = Duration::from_secs(60);
 
 impl Quorum {
     /// A store made of `members`, an odd number of three or more.
@@ -65,23 +77,43 @@ impl Quorum {
             let message = format!("a quorum is made of 3, 5, 7... caches, not of {}", members.len());
             return Err(Error::new(ErrorKind::Invalid, message));
         }
-        let (default_ttl, patience) = (Duration::from_secs(30), Duration::from_millis(500));
-        let cleanups = members.iter().map(|member| OrphanCleanup::new(member.clone(), TaskTracker::new())).collect();
-        Ok(Self { members: members.into(), cleanups, queues: WaitQueues::default(), default_ttl, patience })
+        let tasks = TaskTracker::new();
+        let member = |member: Arc<dyn QuorumMember>| {
+            let cleanup = OrphanCleanup::new(member.clone(), tasks.clone());
+            Member { store: member, cleanup }
+        };
+        Ok(Self {
+            members: members.into_iter().map(member).collect(),
+            ballots: Arc::new(Ballots::of_wall_clock()),
+            random: Arc::new(Mutex::new(fastrand::Rng::with_seed(getrandom::u64().unwrap_or_default()))),
+            queues: WaitQueues::default(),
+            tasks,
+            default_ttl: Duration::from_secs(30),
+            timeout: Duration::from_millis(500),
+        })
     }
 
-    /// Keeps what comes without a time to live for `ttl` instead of 30 seconds, whatever the members' own defaults are.
+    /// Stores values without a time to live for `ttl` instead of 30 seconds, whatever the members' own defaults are.
     #[must_use]
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = ttl;
         self
     }
 
-    /// Waits for a member's answer this long instead of half a second. Every operation waits so long for a member
-    /// that hangs, so it should be short against the time to live.
+    /// Waits for the answer of a member for `timeout` instead of half a second, when the others do not decide without it. It should be short
+    /// against the time to live.
     #[must_use]
-    pub fn timeout(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Makes all choices of this quorum depend on `seed` and on the time `now`, in microseconds, for simulations.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn deterministic(mut self, seed: u64, now: u64) -> Self {
+        self.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+        self.ballots = Arc::new(Ballots::new(now));
         self
     }
 
@@ -89,88 +121,19 @@ impl Quorum {
         self.members.len() / 2 + 1
     }
 
-    /// What all members answer to the same question, in their order.
-    async fn ask<T, F>(&self, question: impl Fn(Arc<dyn QuorumMember>) -> F) -> Vec<Heard<T>>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, CacheError>> + Send + 'static,
-    {
-        let mut asked = JoinSet::new();
-        for (number, member) in self.members.iter().enumerate() {
-            let (answer, patience) = (question(member.clone()), self.patience);
-            asked.spawn(async move {
-                let silent = |_| Err(CacheError::new(ErrorKind::Unavailable, format!("no answer in {patience:?}")));
-                let answer = timeout(patience, answer).await.unwrap_or_else(silent);
-                (number, answer)
-            });
-        }
-        let mut heard = asked.join_all().await;
-        heard.sort_by_key(|(number, _)| *number);
-        heard.into_iter().map(|(_, heard)| heard).collect()
+    /// A duration between `shortest` and twice that, at random.
+    fn jittered(&self, shortest: Duration) -> Duration {
+        shortest.mul_f64(1.0 + self.random.lock().unwrap_or_else(PoisonError::into_inner).f64())
     }
 
-    async fn delete(&self, key: &str, value: &str) -> Vec<Heard<DeleteOutcome>> {
-        self.ask(|member| {
-            let (key, value) = (key.to_owned(), value.to_owned());
-            async move { member.delete_if_equal(&key, &value).await }
-        })
-        .await
-    }
-
-    /// Deletes the value, sooner or later, from the members that did not answer when they were asked to.
-    fn delete_later<T>(&self, key: &str, value: &str, heard: &[Heard<T>]) {
-        let (gone, runtime) = (Instant::now() + ASSUMED_TTL, Handle::current());
-        for (cleanup, _) in self.cleanups.iter().zip(heard).filter(|(_, answer)| answer.is_err()) {
-            cleanup.add(key.to_owned(), value.to_owned(), gone, &runtime);
-        }
-    }
-
-    /// How many of the members that stored a value have recorded that its revision is `highest`.
-    async fn raise(&self, key: &str, value: &str, highest: u64, stored: &[Option<Stored>]) -> usize {
-        let mut raising = JoinSet::new();
-        let mut recorded = 0;
-        for (member, stored) in self.members.iter().zip(stored) {
-            match stored {
-                Some(stored) if stored.revision == highest => recorded += 1,
-                Some(_) => {
-                    let (member, key, value) = (member.clone(), key.to_owned(), value.to_owned());
-                    let patience = self.patience;
-                    raising.spawn(async move { timeout(patience, member.raise_revision(&key, &value, highest)).await });
-                }
-                None => {}
-            }
-        }
-        recorded + raising.join_all().await.iter().filter(|raised| matches!(raised, Ok(Ok(true)))).count()
-    }
-
-    /// Why there is no majority: the members' common refusal, or that too few of them answered.
-    fn failure<T>(&self, heard: Vec<Heard<T>>) -> CacheError {
-        let (all, needed) = (self.members.len(), self.majority());
-        let errors: Vec<_> = heard.into_iter().filter_map(Result::err).collect();
-        let answered = all - errors.len();
-        let refusals = errors.iter().filter(|error| error.kind() != ErrorKind::Unavailable).count();
-        if errors.is_empty() {
-            return CacheError::new(ErrorKind::Unavailable, "the caches answered too late for this time to live");
-        }
-        let mut said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        said.dedup();
-        let message = format!("{answered} of {all} caches answered, and {needed} are needed: {}", said.join("; "));
-        let refused = errors.iter().find(|error| error.kind() != ErrorKind::Unavailable && refusals >= needed);
-        CacheError::new(refused.map_or(ErrorKind::Unavailable, CacheError::kind), message)
-    }
-
-    /// Until when a majority surely has what was set for `ttl`: the earliest of these, less what clocks may differ by.
-    fn deadline<'a>(ttl: Duration, stored: impl Iterator<Item = &'a Stored>) -> Instant {
+    /// Until when a majority surely has what it stored for `ttl` until `earliest`: clocks may run differently.
+    fn deadline(ttl: Duration, earliest: Instant) -> Instant {
         let drift = ttl / 100 + Duration::from_millis(2);
-        let earliest = stored.map(|stored| stored.deadline).min().unwrap_or_else(Instant::now);
         earliest.checked_sub(drift).unwrap_or(earliest)
     }
 }
 
-fn count<T>(heard: &[Heard<T>], what: impl Fn(&T) -> bool) -> usize {
-    heard.iter().filter(|answer| answer.as_ref().is_ok_and(&what)).count()
-}
-
-fn failed<T>(heard: &[Heard<T>]) -> usize {
-    heard.iter().filter(|answer| answer.is_err()).count()
+/// The time by the clock that timers use.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

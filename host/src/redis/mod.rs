@@ -32,7 +32,8 @@ use redis::{RedisError, RedisResult, cmd};
 
 use crate::call::whole_millis;
 use crate::{
-    Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored,
+    Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote,
+    VoteOutcome,
 };
 use address::Address;
 use connection::{Connection, Settings};
@@ -47,8 +48,10 @@ static DELETE: LazyLock<Script> =
     script!(Writes, "time", "value", "delete_alone", "fence", "queue", "release", "delete");
 static WITHDRAW: LazyLock<Script> = script!(Writes, "time", "value", "fence", "queue", "release", "withdraw");
 static GET: LazyLock<Script> = script!(Reads, "time", "value", "get");
-static RAISE: LazyLock<Script> = script!(Writes, "time", "value", "raise");
-static RESTORE: LazyLock<Script> = script!(Writes, "time", "value", "restore");
+static VOTE: LazyLock<Script> = script!(Writes, "time", "value", "store_with", "vote");
+static WITHDRAW_VOTE: LazyLock<Script> =
+    script!(Writes, "time", "value", "fence", "queue", "release", "store_with", "withdraw_vote");
+static RESTORE: LazyLock<Script> = script!(Writes, "time", "value", "store_with", "restore");
 
 /// A store in Redis 6.2 or later, shared by all clients of the same server, database and prefix.
 ///
@@ -362,21 +365,31 @@ impl QuorumMember for Redis {
         self.watch_key(key, timeout).await
     }
 
-    async fn raise_revision(&self, key: &str, value: &str, revision: u64) -> Result<bool, CacheError> {
-        let keys = self.keys(key);
-        let args = [value, &revision.to_string()];
-        let reply = self.run(&RAISE, &keys, &[&keys.lock, &keys.fence], &args).await?;
-        match &reply.outcome[..] {
-            "raised" => Ok(true),
-            "different" => Ok(false),
-            _ => Err(self.translate(malformed())),
+    async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
+        let (keys, ttl) = (self.keys(key), countable(vote.ttl)?);
+        let names = [&keys.lock[..], &keys.fence, &keys.withdrawn(vote.value)];
+        let fence = countable_fence(vote.revision)?;
+        let args = [vote.value, &millis(ttl), &fence, if vote.repeated { "1" } else { "0" }];
+        let mut reply = self.run(&VOTE, &keys, &names, &args).await?;
+        if reply.outcome == "outdated" {
+            return self.parsed(reply.number()).map(VoteOutcome::Outdated);
         }
+        self.set_outcome(&mut reply, ttl).map(|outcome| match outcome {
+            SetOutcome::Stored(stored) => VoteOutcome::Stored(stored),
+            SetOutcome::Occupied(entry) => VoteOutcome::Occupied(entry),
+        })
+    }
+
+    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
+        let (keys, fence) = (self.keys(key), countable_fence(revision)?);
+        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace];
+        self.run(&WITHDRAW_VOTE, &keys, &names, &[value, &fence]).await.map(|_| ())
     }
 
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
         let (keys, ttl) = (self.keys(key), countable(ttl)?);
         let names = [&keys.lock[..], &keys.fence, &keys.withdrawn(value)];
-        let args = [value, &millis(ttl), &revision.to_string()];
+        let args = [value, &millis(ttl), &countable_fence(revision)?];
         let mut reply = self.run(&RESTORE, &keys, &names, &args).await?;
         self.set_outcome(&mut reply, ttl)
     }
@@ -395,6 +408,15 @@ fn countable(ttl: Duration) -> Result<Duration, CacheError> {
         ));
     }
     Ok(ttl)
+}
+
+/// A fence that the server can compare: scripts count with doubles.
+fn countable_fence(fence: u64) -> Result<String, CacheError> {
+    const MOST: u64 = 1 << 53;
+    if fence >= MOST {
+        return Err(CacheError::new(ErrorKind::Invalid, format!("a fence of {fence} is more than Redis can count")));
+    }
+    Ok(fence.to_string())
 }
 
 fn millis(duration: Duration) -> String {

@@ -1,4 +1,5 @@
--- Stores a value with the fence it had, past the queue, unless another value or a withdrawal is in the way.
+-- Stores a value with the fence it has on other members of a quorum, past the queue, unless another value or a withdrawal is in the way.
+-- Replaces a lower fence of the same value.
 -- KEYS: lock, fence counter, withdrawn mark. ARGV: use-by, value, time to live in ms, fence.
 -- Returns the time, and `stored`, fence, ms left; or `occupied`, value, fence, ms left or -1; or `withdrawn`; or `late`.
 local lock, counter, withdrawn = unpack(KEYS)
@@ -8,18 +9,14 @@ if now > tonumber(ARGV[1]) then
   return {now, 'late'}
 end
 local present = read(lock)
-if present then
-  local other, its_fence = parse(present)
-  local outcome = holds(present, value) and {now, 'stored'} or {now, 'occupied', other}
-  table.insert(outcome, tonumber(its_fence))
-  table.insert(outcome, redis.call('PTTL', lock))
-  return outcome
-end
-if redis.call('EXISTS', withdrawn) == 1 then
+if present and not holds(present, value) then
+  return occupied(lock, now, present)
+elseif present then
+  local _, its_fence = parse(present)
+  if tonumber(its_fence) >= tonumber(fence) then
+    return {now, 'stored', tonumber(its_fence), redis.call('PTTL', lock)}
+  end
+elseif redis.call('EXISTS', withdrawn) == 1 then
   return {now, 'withdrawn'}
 end
-if (tonumber(redis.call('GET', counter)) or 0) < tonumber(fence) then
-  redis.call('SET', counter, fence)
-end
-redis.call('SET', lock, value .. '\31' .. fence, 'PX', ttl)
-return {now, 'stored', tonumber(fence), tonumber(ttl)}
+return store_with(lock, counter, now, value, ttl, fence, last_fence(counter))
