@@ -5,6 +5,7 @@
 //! - `harness`: starts stores and commands, and ends them.
 //! - `chaos`: a program that starts thousands of commands, and stops and kills what belongs to them.
 //! - `soak`: a program that goes on for as long as you like.
+//! - `trials`: a program that repeats what a quorum must survive.
 //! - one module a topic; what is said of a lock runs on every store.
 //! - `languages`: plugins and hosts in other languages than Rust.
 
@@ -14,6 +15,7 @@
 pub mod chaos;
 mod harness;
 pub mod soak;
+pub mod trials;
 
 #[cfg(test)]
 mod bench;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod command;
+mod distant;
 mod flaky;
 mod late;
 mod plugin;
@@ -16,6 +17,7 @@ mod tls;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran, send, wasm};
+pub(crate) use distant::{Asked, Distant};
 pub(crate) use flaky::Flaky;
 pub(crate) use late::LateStore;
 pub(crate) use plugin::{By, Embedded, compose, rogue, run_sync};

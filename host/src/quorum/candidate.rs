@@ -18,8 +18,17 @@ pub(super) struct Candidate<'a> {
     ttl: Duration,
     /// The ballot of the last round.
     ballot: u64,
-    /// The members that may have a vote for the value.
-    voted: Vec<bool>,
+    votes: Vec<VoteState>,
+}
+
+/// What is known of a member's vote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum VoteState {
+    /// The member has no vote for the value, and no request under way can change that.
+    Absent,
+    Present,
+    /// A request was not answered, and may take effect.
+    Unknown,
 }
 
 pub(super) enum Election {
@@ -45,7 +54,7 @@ const MAX_DOUBLINGS: u32 = 4;
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(quorum: &'a Quorum, key: &'a str, value: &'a str, ttl: Duration) -> Self {
-        Self { quorum, key, value, ttl, ballot: 0, voted: vec![false; quorum.members.len()] }
+        Self { quorum, key, value, ttl, ballot: 0, votes: vec![VoteState::Absent; quorum.members.len()] }
     }
 
     /// Votes for the value until a majority of the members has it, or has another one.
@@ -86,7 +95,7 @@ impl<'a> Candidate<'a> {
 
     /// The value is not wanted any more. Members that could not be asked to withdraw it are asked in the background.
     pub(super) fn give_up(self) {
-        for member in (0..self.voted.len()).filter(|member| self.voted[*member]) {
+        for member in (0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent) {
             self.quorum.withdraw_later(member, self.key, self.value, self.ttl);
         }
     }
@@ -96,7 +105,7 @@ impl<'a> Candidate<'a> {
     async fn round(&mut self) -> Round {
         let (started, mut answers) = (now(), self.ask());
         let took = || now().saturating_duration_since(started);
-        let mut replies = Replies::of(self.voted.len());
+        let mut replies = Replies::of(self.votes.len());
         let (mut limit, mut decision) = (None, None);
         while !matches!(decision, Some(Decision::Granted(_) | Decision::Failed))
             && let Some((member, answer)) = answers.next_until(limit).await
@@ -108,8 +117,8 @@ impl<'a> Candidate<'a> {
                 limit.get_or_insert_with(|| now() + took() + SHORTEST_PAUSE);
             }
         }
-        for member in (0..self.voted.len()).filter(|member| replies.is_open(*member)) {
-            self.voted[member] = true;
+        for member in (0..self.votes.len()).filter(|member| replies.is_open(*member)) {
+            self.votes[member] = VoteState::Unknown;
         }
         Round { replies, answers, decision, took: took() }
     }
@@ -126,7 +135,8 @@ impl<'a> Candidate<'a> {
 
     fn note(&mut self, member: usize, outcome: Option<&VoteOutcome>) {
         match outcome {
-            Some(VoteOutcome::Stored(_)) | None => self.voted[member] = true,
+            Some(VoteOutcome::Stored(_)) => self.votes[member] = VoteState::Present,
+            None => self.votes[member] = VoteState::Unknown,
             Some(VoteOutcome::Outdated(seen)) => self.quorum.ballots.outdated(*seen),
             Some(VoteOutcome::Occupied(_)) => {}
         }
@@ -147,18 +157,20 @@ impl<'a> Candidate<'a> {
         Ok(Stored { deadline, ..stored })
     }
 
-    /// Withdraws the votes of all rounds. Does not wait for members for longer than `limit`.
+    /// Withdraws the votes of all rounds. Waits for the members that are known to have one, and for no longer than `limit`.
     async fn withdraw(&mut self, limit: Duration) {
         let (limit, ballot) = (now() + limit, self.ballot);
         let mut answers = self.quorum.ask_some(
-            |member| self.voted[member],
+            |member| self.votes[member] != VoteState::Absent,
             |member| {
                 let (key, value) = (self.key.to_owned(), self.value.to_owned());
                 async move { member.withdraw_vote(&key, &value, ballot).await }
             },
         );
-        while let Some((member, answer)) = answers.next_until(Some(limit)).await {
-            self.voted[member] &= answer.is_err();
+        while self.votes.contains(&VoteState::Present)
+            && let Some((member, answer)) = answers.next_until(Some(limit)).await
+        {
+            self.votes[member] = if answer.is_ok() { VoteState::Absent } else { VoteState::Unknown };
         }
     }
 }
