@@ -80,6 +80,8 @@ mod queue;
 #[cfg(test)]
 mod quorum;
 #[cfg(test)]
+mod quorum_members;
+#[cfg(test)]
 mod redis_queue;
 #[cfg(test)]
 mod refusals;

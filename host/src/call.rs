@@ -11,7 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::bindings::locker::locker::cache as wit;
 use crate::bindings::wasi::random::random;
 use crate::error::GRANTED_TOO_LATE;
-use crate::orphan_cleanup::OrphanCleanup;
+use crate::orphan_cleanup::{self, OrphanCleanup, Store};
 use crate::scoped::Scoped;
 use crate::term::{Term, least_left};
 use crate::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
@@ -39,7 +39,7 @@ impl Shared {
 
     fn with_closed(cache: Arc<dyn Cache>, max_ttl: Duration, closed: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
-        let orphan_cleanup = OrphanCleanup::new(cache.clone(), tasks.clone());
+        let orphan_cleanup = OrphanCleanup::new(Store::Cache(cache.clone()), tasks.clone());
         Self { cache, max_ttl, closed, tasks, orphan_cleanup }
     }
 
@@ -50,7 +50,7 @@ impl Shared {
         let gone = now
             .checked_add(ttl.saturating_add(LATEST_REQUEST))
             .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
-        self.orphan_cleanup.add(key, value, gone, runtime);
+        self.orphan_cleanup.add(orphan_cleanup::Orphan { key, value, last_vote: None, gone }, runtime);
     }
 }
 

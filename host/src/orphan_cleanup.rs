@@ -11,9 +11,9 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::{Cache, ErrorKind};
+use crate::{Cache, ErrorKind, QuorumMember};
 
-/// The values to withdraw from one cache, and the task that does it while there are any. An outage costs one task and a bounded set,
+/// The values to withdraw from one store, and the task that does it while there are any. An outage costs one task and a bounded set,
 /// however many calls it makes fail.
 pub(crate) struct OrphanCleanup(Arc<Inner>);
 
@@ -26,8 +26,15 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Where the values are.
+#[derive(Clone)]
+pub(crate) enum Store {
+    Cache(Arc<dyn Cache>),
+    Member(Arc<dyn QuorumMember>),
+}
+
 struct Inner {
-    cache: Arc<dyn Cache>,
+    store: Store,
     tasks: TaskTracker,
     orphans: Mutex<Orphans>,
 }
@@ -40,21 +47,23 @@ struct Orphans {
     running: bool,
 }
 
-struct Orphan {
-    key: String,
-    value: String,
-    /// From here on the cache cannot have the value any more.
-    gone: Instant,
+pub(crate) struct Orphan {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// The revision of the last vote for the value, if later votes for it are to stay. Only for members.
+    pub(crate) last_vote: Option<u64>,
+    /// From here on the store cannot have the value any more.
+    pub(crate) gone: Instant,
 }
 
 impl OrphanCleanup {
-    pub(crate) fn new(cache: Arc<dyn Cache>, tasks: TaskTracker) -> Self {
-        Self(Arc::new(Inner { cache, tasks, orphans: Mutex::default() }))
+    pub(crate) fn new(store: Store, tasks: TaskTracker) -> Self {
+        Self(Arc::new(Inner { store, tasks, orphans: Mutex::default() }))
     }
 
-    /// Withdraws `value` again and again until the cache has answered, or until the value is `gone`.
-    pub(crate) fn add(&self, key: String, value: String, gone: Instant, runtime: &Handle) {
-        let running = self.0.orphans().add(Orphan { key, value, gone });
+    /// Withdraws the value again and again until the store has answered, or until the value is gone.
+    pub(crate) fn add(&self, orphan: Orphan, runtime: &Handle) {
+        let running = self.0.orphans().add(orphan);
         if !running {
             self.0.tasks.spawn_on(Cleaner { inner: self.0.clone(), ended: false }.run(), runtime);
         }
@@ -66,15 +75,23 @@ impl Inner {
         self.orphans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets the values for which the cache has answered, and says how many they are.
+    /// Forgets the values for which the store has answered, and says how many they are.
     fn forget<'a>(&self, asked: impl Iterator<Item = (&'a (u64, Arc<Orphan>), bool)>) -> usize {
         let mut orphans = self.orphans();
         asked.filter(|(_, answered)| *answered).inspect(|((number, _), _)| _ = orphans.values.remove(number)).count()
     }
 
-    /// Whether the cache has answered.
+    /// Whether the store has answered.
     async fn withdraw(&self, orphan: Arc<Orphan>) -> bool {
-        match timeout(TIMEOUT, self.cache.withdraw(&orphan.key, &orphan.value)).await {
+        let Orphan { key, value, last_vote, .. } = &*orphan;
+        let withdrawn = async {
+            match (&self.store, last_vote) {
+                (Store::Member(member), Some(last_vote)) => member.withdraw_vote(key, value, *last_vote).await,
+                (Store::Member(member), None) => member.withdraw(key, value).await,
+                (Store::Cache(cache), _) => cache.withdraw(key, value).await,
+            }
+        };
+        match timeout(TIMEOUT, withdrawn).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid),
             Err(_) => false,
@@ -208,12 +225,16 @@ mod tests {
         }
     }
 
+    fn orphan(value: &str, ttl: Duration) -> Orphan {
+        Orphan { key: "key".to_owned(), value: value.to_owned(), last_vote: None, gone: Instant::now() + ttl }
+    }
+
     /// The clean-up of a store, with values to withdraw.
     fn cleanup(cache: Arc<Away>, values: usize, ttl: Duration) -> OrphanCleanup {
-        let cleanup = OrphanCleanup::new(cache, TaskTracker::new());
+        let cleanup = OrphanCleanup::new(Store::Cache(cache), TaskTracker::new());
         cleanup.0.tasks.close();
         for value in 0..values {
-            cleanup.add("key".to_owned(), value.to_string(), Instant::now() + ttl, &Handle::current());
+            cleanup.add(orphan(&value.to_string(), ttl), &Handle::current());
         }
         cleanup
     }
@@ -238,7 +259,7 @@ mod tests {
             cleanup.0.tasks.wait().await;
             assert_eq!(cache.withdrawn.lock().unwrap().len(), values);
             assert!(cleanup.0.orphans().values.is_empty());
-            cleanup.add("key".to_owned(), "another".to_owned(), Instant::now() + LONG, &Handle::current());
+            cleanup.add(orphan("another", LONG), &Handle::current());
         }
     }
 
@@ -270,7 +291,7 @@ mod tests {
         // The task of the first runtime never runs.
         let cleanup = runtime().block_on(async { cleanup(cache.clone(), 1, LONG) });
         runtime().block_on(async {
-            cleanup.add("key".to_owned(), "another".to_owned(), Instant::now() + LONG, &Handle::current());
+            cleanup.add(orphan("another", LONG), &Handle::current());
             cleanup.0.tasks.wait().await;
         });
         assert_eq!(*cache.withdrawn.lock().unwrap(), ["0", "another"]);

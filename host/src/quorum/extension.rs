@@ -49,7 +49,7 @@ impl Quorum {
         let without: Vec<_> =
             replies.answered().filter(|(_, outcome)| gone.contains(outcome)).map(|(member, _)| member).collect();
         for member in (0..self.members.len()).filter(|member| !without.contains(member)) {
-            self.withdraw_later(member, key, value, ttl);
+            self.withdraw_later(member, key, value, ttl, None);
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::replies::Replies;
 use super::{Quorum, now};
-use crate::orphan_cleanup::OrphanCleanup;
+use crate::orphan_cleanup::{Orphan, OrphanCleanup};
 use crate::{CacheError, ErrorKind, QuorumMember};
 
 pub(super) struct Member {
@@ -59,10 +59,12 @@ impl Quorum {
         Answers { receiver }
     }
 
-    /// Withdraws the value from a member in the background, until it answers or the value has expired.
-    pub(super) fn withdraw_later(&self, member: usize, key: &str, value: &str, ttl: Duration) {
+    /// Withdraws the value from a member in the background, until it answers or the value has expired; with the revision of the last vote
+    /// for it, if there may be later ones.
+    pub(super) fn withdraw_later(&self, member: usize, key: &str, value: &str, ttl: Duration, last_vote: Option<u64>) {
         let gone = now().checked_add(ttl).unwrap_or_else(|| now() + ASSUMED_TTL);
-        self.members[member].cleanup.add(key.to_owned(), value.to_owned(), gone, &Handle::current());
+        let orphan = Orphan { key: key.to_owned(), value: value.to_owned(), last_vote, gone };
+        self.members[member].cleanup.add(orphan, &Handle::current());
     }
 
     /// Why there is no majority: the members' common refusal, or that too many of them failed.

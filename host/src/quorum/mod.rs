@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use self::ballots::Ballots;
 use self::members::Member;
 use self::wait_queues::WaitQueues;
-use crate::orphan_cleanup::OrphanCleanup;
+use crate::orphan_cleanup::{OrphanCleanup, Store};
 use crate::{Error, ErrorKind, QuorumMember};
 
 /// An odd number of independent stores, of which a majority decides: a lock survives the loss of the others.
@@ -79,7 +79,7 @@ impl Quorum {
         }
         let tasks = TaskTracker::new();
         let member = |member: Arc<dyn QuorumMember>| {
-            let cleanup = OrphanCleanup::new(member.clone(), tasks.clone());
+            let cleanup = OrphanCleanup::new(Store::Member(member.clone()), tasks.clone());
             Member { store: member, cleanup }
         };
         Ok(Self {

@@ -169,7 +169,7 @@ impl Quorum {
     ) {
         for (member, answer) in replies.all() {
             if needs_withdrawal(answer) {
-                self.withdraw_later(member, key, value, ASSUMED_TTL);
+                self.withdraw_later(member, key, value, ASSUMED_TTL, None);
             }
         }
         if replies.open() > 0 {
@@ -177,7 +177,7 @@ impl Quorum {
             self.tasks.spawn(async move {
                 while let Some((member, answer)) = answers.next().await {
                     if needs_withdrawal(&answer) {
-                        quorum.withdraw_later(member, &key, &value, ASSUMED_TTL);
+                        quorum.withdraw_later(member, &key, &value, ASSUMED_TTL, None);
                     }
                 }
             });
