@@ -146,22 +146,24 @@ enum Step {
 }
 
 fn vote_kind() -> impl Strategy<Value = VoteKind> {
-    select(vec![VoteKind::First, VoteKind::Repeated, VoteKind::Withdrawn])
+    select(vec![VoteKind::First, VoteKind::Repeated, VoteKind::WithdrawnAll, VoteKind::WithdrawnLast])
 }
 
 #[derive(Clone, Copy, Debug)]
 enum VoteKind {
     First,
     Repeated,
-    Withdrawn,
+    WithdrawnAll,
+    WithdrawnLast,
 }
 
 impl VoteKind {
     fn request(self, value: String, revision: u64) -> Request {
         match self {
-            Self::First => Request::Vote { value, revision, ttl: LONG, repeated: false },
-            Self::Repeated => Request::Vote { value, revision, ttl: LONG, repeated: true },
-            Self::Withdrawn => Request::WithdrawVote { value, revision },
+            Self::First => Request::Vote { value, revision, ttl: LONG, since: revision },
+            Self::Repeated => Request::Vote { value, revision, ttl: LONG, since: 0 },
+            Self::WithdrawnAll => Request::WithdrawVote { value, revisions: 0..=revision },
+            Self::WithdrawnLast => Request::WithdrawVote { value, revisions: revision..=revision },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a store must be able to do to carry locks.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -113,7 +114,7 @@ pub trait Cache: Send + Sync + 'static {
     /// Stores `value` under `key` for `ttl`, or for the store's default time to live, unless the store has another value there.
     /// If it has, waits for up to `wait` in the queue for the key, and answers what is true when the caller leaves the queue.
     /// A value that the store already has under the key, or in its queue, is the same request repeated: it keeps its revision,
-    /// its time to live and its place.
+    /// its time to live and its place. After an error, the value must not be used again: the host withdraws it.
     ///
     /// A store whose [`Cache::is_fifo`] is true serves its queues first come, first served, across all of its users. This default
     /// has no queue: it makes attempts at growing intervals of up to half a second, and the first one to find the key free has it.
@@ -203,12 +204,13 @@ pub trait QuorumMember: Cache {
     /// [`CacheError`]; only after `Unavailable` may the value have been stored.
     async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError>;
 
-    /// Removes `value` from `key` if its revision is `revision` or lower. From then on the member refuses votes with this revision or a
-    /// lower one, so a vote that arrives late has no effect, and neither does a withdrawal that arrives after a vote with a higher revision.
+    /// Removes `value` from `key` if its revision is one of `revisions`: those of the votes of one candidate. From then on the member refuses votes
+    /// with the last of them or a lower one. So a vote that arrives late has no effect, and neither does a withdrawal that arrives after a vote
+    /// with a higher revision.
     ///
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the value have been removed.
-    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError>;
+    async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError>;
 
     /// Stores `value` under `key` again, with the revision it has on other members, past the queue. Another value under the key stays. If
     /// the member has the value with a lower revision, it raises the revision. After a [`Cache::withdraw`] of the value it fails.
@@ -227,16 +229,16 @@ pub struct Vote<'a> {
     pub ttl: Duration,
     /// The revision to store it with.
     pub revision: u64,
-    /// Whether this is a repeated vote, which replaces the lower revision and the time to live of an earlier one for the same value.
-    /// Without it, a value that is already stored keeps both.
-    pub repeated: bool,
+    /// The revision of the first vote of the candidate. This vote replaces the revision and the time to live of an earlier one of the candidate. A
+    /// value that was stored with a revision before that keeps both.
+    pub since: u64,
 }
 
 impl fmt::Debug for Vote<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ttl, revision, repeated, .. } = self;
+        let Self { ttl, revision, since, .. } = self;
         let mut vote = f.debug_struct("Vote");
-        vote.field("ttl", ttl).field("revision", revision).field("repeated", repeated).finish_non_exhaustive()
+        vote.field("ttl", ttl).field("revision", revision).field("since", since).finish_non_exhaustive()
     }
 }
 

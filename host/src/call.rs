@@ -50,7 +50,7 @@ impl Shared {
         let gone = now
             .checked_add(ttl.saturating_add(LATEST_REQUEST))
             .unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60));
-        self.orphan_cleanup.add(orphan_cleanup::Orphan { key, value, last_vote: None, gone }, runtime);
+        self.orphan_cleanup.add(orphan_cleanup::Orphan { key, value, votes: None, gone }, runtime);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -50,8 +51,8 @@ struct Orphans {
 pub(crate) struct Orphan {
     pub(crate) key: String,
     pub(crate) value: String,
-    /// The revision of the last vote for the value, if later votes for it are to stay. Only for members.
-    pub(crate) last_vote: Option<u64>,
+    /// The revisions of the votes to withdraw, if later votes for the value are to stay. Only for members.
+    pub(crate) votes: Option<RangeInclusive<u64>>,
     /// From here on the store cannot have the value any more.
     pub(crate) gone: Instant,
 }
@@ -83,10 +84,10 @@ impl Inner {
 
     /// Whether the store has answered.
     async fn withdraw(&self, orphan: Arc<Orphan>) -> bool {
-        let Orphan { key, value, last_vote, .. } = &*orphan;
+        let Orphan { key, value, votes, .. } = &*orphan;
         let withdrawn = async {
-            match (&self.store, last_vote) {
-                (Store::Member(member), Some(last_vote)) => member.withdraw_vote(key, value, *last_vote).await,
+            match (&self.store, votes) {
+                (Store::Member(member), Some(votes)) => member.withdraw_vote(key, value, votes.clone()).await,
                 (Store::Member(member), None) => member.withdraw(key, value).await,
                 (Store::Cache(cache), _) => cache.withdraw(key, value).await,
             }
@@ -226,7 +227,7 @@ mod tests {
     }
 
     fn orphan(value: &str, ttl: Duration) -> Orphan {
-        Orphan { key: "key".to_owned(), value: value.to_owned(), last_vote: None, gone: Instant::now() + ttl }
+        Orphan { key: "key".to_owned(), value: value.to_owned(), votes: None, gone: Instant::now() + ttl }
     }
 
     /// The clean-up of a store, with values to withdraw.

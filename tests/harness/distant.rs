@@ -1,6 +1,6 @@
 //! A member of a quorum that is reached over a slow network.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -137,16 +137,16 @@ impl QuorumMember for Distant {
 
     async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
         let (key, value) = (key.to_owned(), vote.value.to_owned());
-        let Vote { ttl, revision, repeated, .. } = vote;
+        let Vote { ttl, revision, since, .. } = vote;
         let request = |member: Arc<dyn QuorumMember>| async move {
-            member.vote(&key, Vote { value: &value, ttl, revision, repeated }).await
+            member.vote(&key, Vote { value: &value, ttl, revision, since }).await
         };
         self.carry(Asked::Vote, request).await
     }
 
-    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
+    async fn withdraw_vote(&self, key: &str, value: &str, votes: RangeInclusive<u64>) -> Result<(), CacheError> {
         let (key, value) = (key.to_owned(), value.to_owned());
-        let request = |member: Arc<dyn QuorumMember>| async move { member.withdraw_vote(&key, &value, revision).await };
+        let request = |member: Arc<dyn QuorumMember>| async move { member.withdraw_vote(&key, &value, votes).await };
         self.carry(Asked::WithdrawVote, request).await
     }
 

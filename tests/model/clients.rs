@@ -48,8 +48,8 @@ impl Client {
                 DeleteOutcome::Absent => Answer::Absent,
                 DeleteOutcome::Different => Answer::Different,
             }),
-            Request::Vote { value, revision, ttl, repeated } => {
-                let vote = Vote { value, ttl: *ttl, revision: *revision, repeated: *repeated };
+            Request::Vote { value, revision, ttl, since } => {
+                let vote = Vote { value, ttl: *ttl, revision: *revision, since: *since };
                 cache.vote(key, vote).await.map(|outcome| match outcome {
                     VoteOutcome::Stored(stored) => {
                         Answer::Stored { revision: stored.revision, ttl: left(stored.deadline) }
@@ -58,8 +58,8 @@ impl Client {
                     VoteOutcome::Outdated(revision) => Answer::Outdated(revision),
                 })
             }
-            Request::WithdrawVote { value, revision } => {
-                cache.withdraw_vote(key, value, *revision).await.map(|()| Answer::Withdrawn)
+            Request::WithdrawVote { value, revisions } => {
+                cache.withdraw_vote(key, value, revisions.clone()).await.map(|()| Answer::Withdrawn)
             }
             Request::Get => {
                 cache.get(key).await.map(|entry| entry.map_or(Answer::Absent, |entry| Answer::Found(entry.into())))

@@ -1,5 +1,6 @@
 //! One key of a store, as the contract of the cache has it: what a real one must agree with.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 /// What a client asks of a key.
@@ -22,11 +23,11 @@ pub(super) enum Request {
         value: String,
         revision: u64,
         ttl: Duration,
-        repeated: bool,
+        since: u64,
     },
     WithdrawVote {
         value: String,
-        revision: u64,
+        revisions: RangeInclusive<u64>,
     },
     Get,
 }
@@ -117,9 +118,9 @@ impl Key {
             (Request::Delete { value }, Answer::Deleted) => {
                 holding(value).map(|_| self.without()).map_err(str::to_owned)
             }
-            (Request::Vote { value, revision, ttl, repeated }, Answer::Stored { revision: stored, ttl: left }) => {
+            (Request::Vote { value, revision, ttl, since }, Answer::Stored { revision: stored, ttl: left }) => {
                 match holding(value) {
-                    Ok(held) if held.revision == *stored && (!repeated || stored >= revision) => {
+                    Ok(held) if held.revision == *stored && (held.revision < *since || stored >= revision) => {
                         held.agrees(*left, event).map(|()| self.clone())
                     }
                     Err(_) if !free => Err("it is taken".to_owned()),
@@ -132,16 +133,16 @@ impl Key {
             (Request::Vote { value, .. }, Answer::Occupied(seen)) => {
                 held_by_other(value)?.looks_like(seen, event).map(|()| self.clone())
             }
-            (Request::Vote { value, revision, repeated, .. }, Answer::Outdated(seen)) => match holding(value) {
+            (Request::Vote { value, revision, since, .. }, Answer::Outdated(seen)) => match holding(value) {
                 _ if seen < revision => Err("the revision is not outdated".to_owned()),
-                Ok(_) if *repeated => Ok(self.clone()),
+                Ok(held) if held.revision >= *since => Ok(self.clone()),
                 _ if free => Ok(self.without()),
                 _ => Err("it is taken".to_owned()),
             },
-            (Request::WithdrawVote { value, revision }, Answer::Withdrawn) => {
-                let withdrawn = holding(value).is_ok_and(|held| held.revision <= *revision);
+            (Request::WithdrawVote { value, revisions }, Answer::Withdrawn) => {
+                let withdrawn = holding(value).is_ok_and(|held| revisions.contains(&held.revision));
                 let held = self.held.clone().filter(|_| !withdrawn);
-                Ok(Self { held, last_revision: self.last_revision.max(*revision) })
+                Ok(Self { held, last_revision: self.last_revision.max(*revisions.end()) })
             }
             (Request::Extend { value, .. } | Request::Delete { value }, Answer::Different) => {
                 held_by_other(value).map(|_| self.clone()).map_err(str::to_owned)

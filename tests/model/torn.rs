@@ -1,5 +1,6 @@
 //! A store that is wrong on purpose: what should be one step is two, and others come in between.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,8 +82,8 @@ impl QuorumMember for Torn {
         self.memory.vote(key, vote).await
     }
 
-    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
-        self.memory.withdraw_vote(key, value, revision).await
+    async fn withdraw_vote(&self, key: &str, value: &str, votes: RangeInclusive<u64>) -> Result<(), CacheError> {
+        self.memory.withdraw_vote(key, value, votes).await
     }
 
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {

@@ -4,6 +4,7 @@ mod queue;
 mod table;
 mod waiter;
 
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -144,9 +145,9 @@ impl QuorumMember for Memory {
         table.vote(key, vote, now)
     }
 
-    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
+    async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError> {
         let (mut table, now) = self.table();
-        table.withdraw_vote(key, value, revision, now);
+        table.withdraw_vote(key, value, revisions, now);
         Ok(())
     }
 

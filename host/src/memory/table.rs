@@ -1,6 +1,7 @@
 //! The keys of a memory store, and the steps that change them.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -161,12 +162,12 @@ impl Table {
     }
 
     pub(super) fn vote(&mut self, key: &str, vote: Vote<'_>, now: Instant) -> Result<VoteOutcome, CacheError> {
-        let Vote { value, ttl, revision, repeated } = vote;
+        let Vote { value, ttl, revision, since } = vote;
         if let Some(slot) = self.slots.get(key) {
             if *slot.value != *value {
                 return Ok(VoteOutcome::Occupied(slot.entry(now)));
             }
-            if !repeated || slot.revision >= revision {
+            if slot.revision < since || slot.revision >= revision {
                 return Ok(VoteOutcome::Stored(slot.stored()));
             }
         } else {
@@ -178,9 +179,9 @@ impl Table {
         self.store(key, value, ttl, revision, now).map(VoteOutcome::Stored)
     }
 
-    pub(super) fn withdraw_vote(&mut self, key: &str, value: &str, revision: u64, now: Instant) {
-        self.last_revision = self.last_revision.max(revision);
-        if self.slots.get(key).is_some_and(|slot| *slot.value == *value && slot.revision <= revision) {
+    pub(super) fn withdraw_vote(&mut self, key: &str, value: &str, revisions: RangeInclusive<u64>, now: Instant) {
+        self.last_revision = self.last_revision.max(*revisions.end());
+        if self.slots.get(key).is_some_and(|slot| *slot.value == *value && revisions.contains(&slot.revision)) {
             self.free(key, now);
         }
     }

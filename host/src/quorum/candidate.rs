@@ -1,5 +1,6 @@
 //! The rounds of votes in which a caller becomes the holder of a key.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -16,8 +17,8 @@ pub(super) struct Candidate<'a> {
     key: &'a str,
     value: &'a str,
     ttl: Duration,
-    /// The ballot of the last round.
-    ballot: u64,
+    /// The ballots of the first and the last round.
+    ballots: RangeInclusive<u64>,
     votes: Vec<VoteState>,
 }
 
@@ -54,7 +55,7 @@ const MAX_DOUBLINGS: u32 = 4;
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(quorum: &'a Quorum, key: &'a str, value: &'a str, ttl: Duration) -> Self {
-        Self { quorum, key, value, ttl, ballot: 0, votes: vec![VoteState::Absent; quorum.members.len()] }
+        Self { quorum, key, value, ttl, ballots: 0..=0, votes: vec![VoteState::Absent; quorum.members.len()] }
     }
 
     /// Votes for the value until a majority of the members has it, or has another one.
@@ -96,7 +97,7 @@ impl<'a> Candidate<'a> {
     /// The value is not wanted any more. Members that could not be asked to withdraw it are asked in the background.
     pub(super) fn give_up(self) {
         for member in (0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent) {
-            self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballot));
+            self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));
         }
     }
 
@@ -124,12 +125,13 @@ impl<'a> Candidate<'a> {
     }
 
     fn ask(&mut self) -> Answers<VoteOutcome> {
-        let repeated = self.ballot > 0;
-        self.ballot = self.quorum.ballots.next();
-        let (ttl, revision) = (self.ttl, self.ballot);
+        let revision = self.quorum.ballots.next();
+        let since = if *self.ballots.end() == 0 { revision } else { *self.ballots.start() };
+        self.ballots = since..=revision;
+        let ttl = self.ttl;
         self.quorum.ask(|member| {
             let (key, value) = (self.key.to_owned(), self.value.to_owned());
-            async move { member.vote(&key, Vote { value: &value, ttl, revision, repeated }).await }
+            async move { member.vote(&key, Vote { value: &value, ttl, revision, since }).await }
         })
     }
 
@@ -159,12 +161,12 @@ impl<'a> Candidate<'a> {
 
     /// Withdraws the votes of all rounds. Waits for the members that are known to have one, and for no longer than `limit`.
     async fn withdraw(&mut self, limit: Duration) {
-        let (limit, ballot) = (now() + limit, self.ballot);
+        let limit = now() + limit;
         let mut answers = self.quorum.ask_some(
             |member| self.votes[member] != VoteState::Absent,
             |member| {
-                let (key, value) = (self.key.to_owned(), self.value.to_owned());
-                async move { member.withdraw_vote(&key, &value, ballot).await }
+                let (key, value, ballots) = (self.key.to_owned(), self.value.to_owned(), self.ballots.clone());
+                async move { member.withdraw_vote(&key, &value, ballots).await }
             },
         );
         while self.votes.contains(&VoteState::Present)

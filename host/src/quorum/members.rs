@@ -1,5 +1,6 @@
 //! One question to all members, and their answers as they come.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,11 +60,18 @@ impl Quorum {
         Answers { receiver }
     }
 
-    /// Withdraws the value from a member in the background, until it answers or the value has expired; with the revision of the last vote
-    /// for it, if there may be later ones.
-    pub(super) fn withdraw_later(&self, member: usize, key: &str, value: &str, ttl: Duration, last_vote: Option<u64>) {
+    /// Withdraws the value from a member in the background, until it answers or the value has expired. With `votes`, only those, since there may be
+    /// later ones for the value.
+    pub(super) fn withdraw_later(
+        &self,
+        member: usize,
+        key: &str,
+        value: &str,
+        ttl: Duration,
+        votes: Option<RangeInclusive<u64>>,
+    ) {
         let gone = now().checked_add(ttl).unwrap_or_else(|| now() + ASSUMED_TTL);
-        let orphan = Orphan { key: key.to_owned(), value: value.to_owned(), last_vote, gone };
+        let orphan = Orphan { key: key.to_owned(), value: value.to_owned(), votes, gone };
         self.members[member].cleanup.add(orphan, &Handle::current());
     }
 

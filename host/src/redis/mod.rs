@@ -24,6 +24,7 @@ mod script;
 mod slot;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -369,7 +370,7 @@ impl QuorumMember for Redis {
         let (keys, ttl) = (self.keys(key), countable(vote.ttl)?);
         let names = [&keys.lock[..], &keys.fence, &keys.withdrawn(vote.value)];
         let fence = countable_fence(vote.revision)?;
-        let args = [vote.value, &millis(ttl), &fence, if vote.repeated { "1" } else { "0" }];
+        let args = [vote.value, &millis(ttl), &fence, &vote.since.to_string()];
         let mut reply = self.run(&VOTE, &keys, &names, &args).await?;
         if reply.outcome == "outdated" {
             return self.parsed(reply.number()).map(VoteOutcome::Outdated);
@@ -380,10 +381,10 @@ impl QuorumMember for Redis {
         })
     }
 
-    async fn withdraw_vote(&self, key: &str, value: &str, revision: u64) -> Result<(), CacheError> {
-        let (keys, fence) = (self.keys(key), countable_fence(revision)?);
+    async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError> {
+        let (keys, first, last) = (self.keys(key), revisions.start().to_string(), countable_fence(*revisions.end())?);
         let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace];
-        self.run(&WITHDRAW_VOTE, &keys, &names, &[value, &fence]).await.map(|_| ())
+        self.run(&WITHDRAW_VOTE, &keys, &names, &[value, &first, &last]).await.map(|_| ())
     }
 
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {

@@ -1,10 +1,10 @@
--- Stores a value past the queue with the fence of a quorum's candidate, if the lock is free and no fence of the slot is that high. A repeated
--- vote replaces a lower fence of the same value.
--- KEYS: lock, fence counter, withdrawn mark. ARGV: use-by, value, time to live in ms, fence, 1 if it is repeated or 0.
+-- Stores a value past the queue with the fence of a quorum's candidate, if the lock is free and no fence of the slot is that high. Replaces the
+-- fence of an earlier vote of the same candidate.
+-- KEYS: lock, fence counter, withdrawn mark. ARGV: use-by, value, time to live in ms, fence, the first fence of the candidate.
 -- Returns the time, and `stored`, fence, ms left; or `occupied`, value, fence, ms left or -1; or `outdated`, fence; or `withdrawn`; or
 -- `late`.
 local lock, counter, withdrawn = unpack(KEYS)
-local value, ttl, fence, repeated = unpack(ARGV, 2)
+local value, ttl, fence, since = unpack(ARGV, 2)
 local now = clock()
 if now > tonumber(ARGV[1]) then
   return {now, 'late'}
@@ -14,8 +14,9 @@ if present and not holds(present, value) then
   return occupied(lock, now, present)
 elseif present then
   local _, its_fence = parse(present)
-  if repeated == '0' or tonumber(its_fence) >= tonumber(fence) then
-    return {now, 'stored', tonumber(its_fence), redis.call('PTTL', lock)}
+  its_fence = tonumber(its_fence)
+  if its_fence < tonumber(since) or its_fence >= tonumber(fence) then
+    return {now, 'stored', its_fence, redis.call('PTTL', lock)}
   end
 elseif redis.call('EXISTS', withdrawn) == 1 then
   return {now, 'withdrawn'}

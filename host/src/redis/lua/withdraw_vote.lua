@@ -1,8 +1,8 @@
--- Removes a vote unless it has a higher fence, and makes the fence counter at least so high: late votes are outdated then.
--- KEYS: lock, fence counter, queue, grace. ARGV: use-by, value, fence.
+-- Removes a vote with a fence of its candidate, and makes the fence counter at least as high as the last of them: late votes are outdated then.
+-- KEYS: lock, fence counter, queue, grace. ARGV: use-by, value, the first and the last fence of the candidate.
 -- Returns the time, and `withdrawn` or `late`.
 local lock, counter, queue, grace = unpack(KEYS)
-local value, fence = unpack(ARGV, 2)
+local value, first, fence = unpack(ARGV, 2)
 local now = clock()
 if now > tonumber(ARGV[1]) then
   return {now, 'late'}
@@ -12,7 +12,7 @@ permit('SET', counter, fence)
 permit('DEL', lock)
 if present and holds(present, value) then
   local _, its_fence = parse(present)
-  if tonumber(its_fence) <= tonumber(fence) then
+  if tonumber(its_fence) >= tonumber(first) and tonumber(its_fence) <= tonumber(fence) then
     release(lock, counter, queue, grace, now)
   end
 end
