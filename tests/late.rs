@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, LockOptions, Locker, Loss, Ran, Scope};
+use locker_host::{ErrorKind, LockOptions, Locker, Loss, Plugin, Ran, Scope};
 use rstest::rstest;
 
 use crate::harness::{By, Embedded, Fault, LONG, LateStore, On, Proxy, RedisServer, SHORT, granted, held, until};
@@ -74,7 +74,7 @@ async fn a_plugin_is_not_granted_a_lock_that_is_over(
     #[values(On::Memory, On::Redis)] on: On,
 ) {
     let store = on.start_late(LONG).await;
-    let mut plugin = Embedded::start(by, store.locker.plugin(Scope::new("plugin").unwrap())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, Scope::new("plugin").unwrap())).await;
     store.delay_answer(2 * SHORT);
     let said = plugin.run(words).await;
     assert!(said.starts_with("unavailable: it was granted, but its time to live was over"), "{said}");

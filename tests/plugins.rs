@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use locker_host::{LockOptions, Locker, Memory, Operation, Scope};
+use locker_host::{LockOptions, Locker, Memory, Operation, Plugin, Scope};
 use rstest::rstest;
 use tokio::time::timeout;
 
@@ -27,7 +27,7 @@ async fn a_plugin_takes_extends_and_releases_its_locks(
     #[values(By::Locker, By::Cache)] by: By,
 ) {
     let store = on.start().await;
-    let mut plugin = Embedded::start(by, store.locker.plugin(scope())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, scope())).await;
     let token = plugin.run(&["lock", "job", "60000", "0"]).await;
     assert!(is_token(&token), "{token}");
     assert_eq!(plugin.run(&["lock", "job", "60000", "0"]).await, "held");
@@ -43,7 +43,7 @@ async fn a_plugin_takes_extends_and_releases_its_locks(
 #[tokio::test]
 async fn a_store_that_is_used_synchronously_will_do_as_well(#[values(On::Memory, On::Redis)] on: On) {
     let store = on.start().await;
-    let plugin = store.locker.plugin(scope());
+    let plugin = Plugin::new(&store.locker, scope());
     // Here, on a thread that a runtime drives, and on one that none does.
     assert!(is_token(&run_sync(plugin.clone(), &["lock", "a", "60000", "0"])));
     let said = std::thread::spawn(move || run_sync(plugin, &["lock", "a", "60000", "0"])).join().unwrap();
@@ -57,7 +57,7 @@ async fn plugins_of_one_namespace_share_locks_and_others_do_not(#[values(By::Loc
     let scopes = ["a", "a", "b"].map(|namespace| Scope::new(namespace).unwrap());
     let mut said = Vec::new();
     for scope in scopes {
-        said.push(Embedded::start(by, locker.plugin(scope)).await.run(&["lock", "job", "60000", "0"]).await);
+        said.push(Embedded::start(by, Plugin::new(&locker, scope)).await.run(&["lock", "job", "60000", "0"]).await);
     }
     assert!(is_token(&said[0]) && said[1] == "held" && is_token(&said[2]), "{said:?}");
 }
@@ -67,7 +67,7 @@ async fn plugins_of_one_namespace_share_locks_and_others_do_not(#[values(By::Loc
 async fn a_plugin_waits_its_turn(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
     let lease = granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, locker.plugin(scope())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&locker, scope())).await;
     let waiting = tokio::spawn(async move { plugin.run(&["lock", "job", "60000", "60000"]).await });
     a_moment().await;
     locker.unlock("plugin/job", lease.token).await.unwrap();
@@ -92,7 +92,7 @@ async fn no_name_leads_out_of_a_namespace(
 ) {
     let store = on.start().await;
     let lease = granted(store.locker.lock("other/job", LONG).await);
-    let mut plugin = Embedded::start(by, store.locker.plugin(scope())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, scope())).await;
     for words in [&["lock", name, "60000", "0"][..], &["unlock", name, lease.token.as_str()], &["inspect", name]] {
         plugin.run(words).await;
     }
@@ -118,7 +118,7 @@ async fn what_a_scope_does_not_allow_is_refused(
 ) {
     let locker = locker();
     granted(locker.lock("plugin/held", LONG).await);
-    let said = Embedded::start(by, locker.plugin(scope)).await.run(words).await;
+    let said = Embedded::start(by, Plugin::new(&locker, scope)).await.run(words).await;
     assert!(said.starts_with(&format!("{class}: ")), "{said}");
     assert_eq!(locker.list().await.unwrap().len(), 1);
 }
@@ -127,7 +127,7 @@ async fn what_a_scope_does_not_allow_is_refused(
 #[tokio::test]
 async fn a_plugin_holds_no_more_locks_than_it_may(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
-    let allowed = locker.plugin(scope().max_held(2));
+    let allowed = Plugin::new(&locker, scope().max_held(2));
     let mut plugin = Embedded::start(by, allowed.clone()).await;
     let token = plugin.run(&["lock", "a", "60000", "0"]).await;
     assert!(is_token(&plugin.run(&["lock", "b", "60000", "0"]).await));
@@ -145,7 +145,7 @@ async fn a_plugin_holds_no_more_locks_than_it_may(#[values(By::Locker, By::Cache
 async fn a_plugin_that_asks_too_often_is_refused_for_a_while(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, locker.plugin(scope().max_requests(20))).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&locker, scope().max_requests(20))).await;
     let mut said = String::new();
     for _ in 0..40 {
         said = plugin.run(&["lock", "job", "60000", "0"]).await;
@@ -159,7 +159,7 @@ async fn a_plugin_that_asks_too_often_is_refused_for_a_while(#[values(By::Locker
 async fn no_more_calls_of_a_plugin_wait_than_may(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let allowed = locker.plugin(scope().max_waiting(1));
+    let allowed = Plugin::new(&locker, scope().max_waiting(1));
     let mut first = Embedded::start(by, allowed.clone()).await;
     let waiting = tokio::spawn(async move { first.run(&["lock", "job", "60000", "60000"]).await });
     a_moment().await;
@@ -176,7 +176,7 @@ async fn no_more_calls_of_a_plugin_wait_than_may(#[values(By::Locker, By::Cache)
 async fn a_plugin_that_waits_and_never_comes_back_holds_up_nobody(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
     let lease = granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, locker.plugin(scope())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&locker, scope())).await;
     assert_eq!(plugin.run(&["lock", "job", "60000", "50"]).await, "held");
     locker.unlock("plugin/job", lease.token).await.unwrap();
     granted(locker.lock("plugin/job", LockOptions::from(LONG).wait(LONG / 2)).await);
@@ -186,7 +186,7 @@ async fn a_plugin_that_waits_and_never_comes_back_holds_up_nobody(#[values(By::L
 #[tokio::test]
 async fn the_locks_of_a_plugin_that_trapped_can_be_released(#[values(By::Locker, By::Cache)] by: By) {
     let locker = locker();
-    let allowed = locker.plugin(scope());
+    let allowed = Plugin::new(&locker, scope());
     let mut plugin = Embedded::start(by, allowed.clone()).await;
     plugin.run(&["lock", "a", "60000", "0"]).await;
     plugin.run(&["lock", "b", "60000", "0"]).await;
@@ -201,8 +201,8 @@ async fn the_locks_of_a_plugin_that_trapped_can_be_released(#[values(By::Locker,
 #[tokio::test]
 async fn a_scope_within_a_scope_is_within_and_waits_in_the_same_line() {
     let locker = locker();
-    let outer = locker.plugin(Scope::new("outer").unwrap());
-    let inner = outer.locker().plugin(Scope::new("inner").unwrap()).another_instance();
+    let outer = Plugin::new(&locker, Scope::new("outer").unwrap());
+    let inner = Plugin::new(&outer.locker(), Scope::new("inner").unwrap()).another_instance();
     let first = granted(locker.lock("outer/inner/job", LONG).await);
     // A lock that is called the same one level below, and its waiter, are not in the way.
     granted(locker.lock("inner/job", LONG).await);
@@ -220,7 +220,7 @@ async fn a_scope_within_a_scope_is_within_and_waits_in_the_same_line() {
 async fn closing_the_host_ends_its_plugins_waits() {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(By::Locker, locker.plugin(scope())).await;
+    let mut plugin = Embedded::start(By::Locker, Plugin::new(&locker, scope())).await;
     let waiting = tokio::spawn(async move { plugin.run(&["lock", "job", "60000", "60000"]).await });
     a_moment().await;
     locker.close().await;

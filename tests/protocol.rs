@@ -225,7 +225,7 @@ async fn a_message_has_the_form_that_the_page_documents(
 
 /// The scripts, each with its header: the comment at its beginning.
 fn scripts() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src/redis/lua");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/src/store/redis/lua");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let script = |file: std::path::PathBuf| {
         let text = std::fs::read_to_string(&file).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_host::{Cache, Lease, LockOptions, Scope, SetOutcome, Unlock};
+use locker_host::{Cache, Lease, LockOptions, Plugin, Scope, SetOutcome, Unlock};
 use rstest::rstest;
 use tokio::task::JoinHandle;
 
@@ -195,7 +195,7 @@ async fn a_plugin_that_imports_the_cache_queues_like_all_other_callers(
 ) {
     let store = on.start().await;
     let lease = store.take(LOCK, LONG).await;
-    let mut plugin = Embedded::start(by, store.locker.plugin(Scope::new("plugin").unwrap())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, Scope::new("plugin").unwrap())).await;
     let before = store.waiter(&store.another_host(), LOCK, patiently()).await;
     let queued = store.queue(LOCK, async move { plugin.run(to_wait(by)).await }).await;
     let after = store.waiter(&store.locker, LOCK, patiently()).await;
@@ -218,7 +218,7 @@ async fn a_plugin_that_is_dropped_while_it_waits_leaves_the_queue(
 ) {
     let store = on.start().await;
     let lease = store.take(LOCK, LONG).await;
-    let mut plugin = Embedded::start(by, store.locker.plugin(Scope::new("plugin").unwrap())).await;
+    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, Scope::new("plugin").unwrap())).await;
     gone(store.queue(LOCK, async move { plugin.run(to_wait(by)).await }).await).await;
     until(async || store.queued(LOCK).await == 0).await;
     store.locker.unlock(LOCK, &lease.token).await.unwrap();
@@ -230,7 +230,7 @@ async fn a_plugin_that_is_dropped_while_it_waits_leaves_the_queue(
 async fn release_all_ends_the_waits_of_a_plugin(#[values(By::Locker, By::Cache, By::Force)] by: By) {
     let store = On::Memory.start().await;
     store.take(LOCK, LONG).await;
-    let locks = store.locker.plugin(Scope::new("plugin").unwrap());
+    let locks = Plugin::new(&store.locker, Scope::new("plugin").unwrap());
     let mut plugin = Embedded::start(by, locks.clone()).await;
     let waiting = store.queue(LOCK, async move { plugin.run(to_wait(by)).await }).await;
     granted(locks.locker().lock("held", LONG).await);

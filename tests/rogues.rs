@@ -18,7 +18,7 @@ fn locker() -> Locker {
 }
 
 async fn forceful(locker: &Locker, scope: Scope) -> Embedded {
-    Embedded::start(By::Force, locker.plugin(scope)).await
+    Embedded::start(By::Force, Plugin::new(&locker, scope)).await
 }
 
 #[rstest]
@@ -143,7 +143,7 @@ async fn a_name_of_many_megabytes_is_refused_and_does_no_harm(#[values("1000", "
 /// Runs the rogue within a scope, and answers how it ended and what it wrote.
 async fn run(runner: Runner, locker: &Locker, words: &[&str]) -> (Ended, String) {
     let program = runner.load(rogue()).unwrap();
-    start(&program, locker.plugin(scope()), words).await
+    start(&program, Plugin::new(&locker, scope()), words).await
 }
 
 async fn start(program: &Program, locks: Plugin, words: &[&str]) -> (Ended, String) {
@@ -183,7 +183,7 @@ async fn one_that_hoards_memory_is_stopped() {
 #[tokio::test]
 async fn one_that_traps_leaves_its_locks_to_be_released() {
     let locker = locker();
-    let (program, locks) = (Runner::new().unwrap().load(rogue()).unwrap(), locker.plugin(scope()));
+    let (program, locks) = (Runner::new().unwrap().load(rogue()).unwrap(), Plugin::new(&locker, scope()));
     let another = locks.another_instance();
     granted(another.locker().lock("kept", LONG).await);
     let (ended, _) = start(&program, locks.clone(), &["take-and-trap", "job"]).await;
@@ -194,7 +194,7 @@ async fn one_that_traps_leaves_its_locks_to_be_released() {
 
 #[tokio::test]
 async fn the_instances_of_a_plugin_share_what_they_may_hold() {
-    let locks = locker().plugin(scope().max_held(1));
+    let locks = Plugin::new(&locker(), scope().max_held(1));
     granted(locks.locker().lock("a", LONG).await);
     assert!(locks.another_instance().locker().lock("b", LONG).await.is_err());
 }
@@ -204,7 +204,7 @@ async fn one_that_is_dropped_while_it_waits_takes_no_lock_later() {
     let locker = locker();
     let lease = granted(locker.lock("plugin/job", LONG).await);
     let program = Runner::new().unwrap().load(rogue()).unwrap();
-    let locks = locker.plugin(scope());
+    let locks = Plugin::new(&locker, scope());
     let waiting = tokio::spawn(async move { start(&program, locks, &["wait", "job"]).await });
     a_moment().await;
     waiting.abort();

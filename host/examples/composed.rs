@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     p2::add_to_linker_async(&mut linker)?;
     add_cache_to_linker(&mut linker, |state: &mut State| &mut state.cache)?;
 
-    let cache = Locker::new(Memory::default())?.plugin(Scope::new("plugin")?.max_held(10));
+    let cache = Plugin::new(&Locker::new(Memory::default())?, Scope::new("plugin")?.max_held(10));
     let state =
         State { cache: cache.clone(), wasi: WasiCtx::builder().inherit_stdio().build(), table: ResourceTable::new() };
     let mut store = Store::new(&engine, state);

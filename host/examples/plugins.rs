@@ -18,7 +18,7 @@ async fn run(file: String, locker: Locker) -> Result<()> {
     p2::add_to_linker_async(&mut linker)?;
     add_to_linker(&mut linker, |state: &mut State| &mut state.0)?;
     let component = Component::from_file(linker.engine(), file)?;
-    let (locks, wasi) = (locker.plugin(Scope::new("shared")?), WasiCtx::builder().inherit_stdio().build());
+    let (locks, wasi) = (Plugin::new(&locker, Scope::new("shared")?), WasiCtx::builder().inherit_stdio().build());
     let mut store = Store::new(linker.engine(), State(locks, wasi, ResourceTable::new()));
     let plugin = p2::bindings::Command::instantiate_async(&mut store, &component, &linker).await?;
     plugin.wasi_cli_run().call_run(&mut store).await?.map_err(|()| wasmtime::format_err!("a plugin failed"))

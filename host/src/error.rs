@@ -2,42 +2,7 @@
 
 use std::fmt;
 
-use crate::CacheError;
-
-/// The classes of errors. They call for different answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The cache was not reached or did not answer in time. The operation may have taken effect; try again later.
-    Unavailable,
-    /// The host or the cache does not allow this. Nothing was changed; an operator must allow it.
-    Denied,
-    /// An argument is bad, or something that is no lock lies under the name. Nothing was changed; ask for something else.
-    Invalid,
-    /// The lock was granted, but its lease was over, or had less time left than required, when the answer arrived. It was
-    /// released again, and no work began; ask for a longer time to live.
-    Expired,
-    /// The component broke a limit of its sandbox, or the component cannot run at all. This is a bug.
-    Fault,
-}
-
-impl ErrorKind {
-    /// The class in a word: `unavailable`, `denied`, `invalid`, `expired` or `fault`.
-    ///
-    /// ```
-    /// assert_eq!(locker_host::ErrorKind::Denied.name(), "denied");
-    /// ```
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unavailable => "unavailable",
-            Self::Denied => "denied",
-            Self::Invalid => "invalid",
-            Self::Expired => "expired",
-            Self::Fault => "fault",
-        }
-    }
-}
+use crate::store::{CacheError, ErrorKind};
 
 /// An error of a [`Locker`](crate::Locker): says which lock, what went wrong and what to do.
 ///

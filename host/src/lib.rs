@@ -51,7 +51,7 @@
 //! add_to_linker(&mut linker, |state: &mut State| &mut state.locks)?;
 //!
 //! let plugin = Component::from_binary(&engine, b"\0asm\x0d\0\x01\0")?; // the emptiest of plugins
-//! let locks = locker.plugin(Scope::new("reports")?.max_held(10));
+//! let locks = Plugin::new(&locker, Scope::new("reports")?.max_held(10));
 //! let mut store = Store::new(&engine, State { locks: locks.clone() });
 //! linker.instantiate_async(&mut store, &plugin).await?;
 //! // ... and when the plugin has ended, however it did:
@@ -88,79 +88,54 @@
 //!
 //! # Features
 //!
-//! All are on by default; a host of plugins that keeps its locks in memory, or in a cache of its own, needs none.
-//!
-//! - `redis`: the store in Redis.
-//! - `code-cache`: `keep_code_in`, which keeps compiled code for the next process.
+//! - `redis` (default): the store in Redis.
+//! - `compilation-cache`: keeps compiled code for the next process.
 //! - `run`: `Runner`, which runs whole programs, with `wasmtime-wasi`.
-//! - `cli`: the command `locker`, and what only it needs, which includes all of these.
+//!
+//! A host of plugins that keeps its locks in memory, or in a cache of its own, needs none of them.
 //!
 //! # Layout
 //!
 //! Data flows one way: caller, [`Locker`], component, [`Cache`].
 //!
-//! - `locker`: [`Locker`], what callers use; `options`: how they use it; `lease`: what it answers; `error`: what it
-//!   answers when it cannot.
-//! - `grant`: taking a lock with enough time left; `term`: how much that is.
-//! - `guard`: holding a lock while work is done; `hold_state`: when it counts as lost; `renewal`: what keeps it; `list`: all locks; `events`: what is told.
-//! - `sandbox`: runs the component within limits; `pool`: its idle instances; `code`: its compiled code; `bindings`: its WIT in
-//!   Rust.
-//! - `call`: one call into the component, and what it may reach from there; `orphan_cleanup`: removes values whose caller was
-//!   cancelled.
-//! - `plugin`: locks for an embedder's plugins; `scope`: the limits of each; `scoped`: a cache within them; `usage`: counts;
-//!   `runner`: runs programs that use locks.
-//! - `cache`: the trait [`Cache`]; `memory` and `redis` implement it, and `quorum` does with several of them. They know nothing
-//!   of locks.
+//! - `locker`: [`Locker`], what callers use; `options`: how they use it; `outcome`: what it answers; `error`: what it answers when it cannot.
+//! - `hold`: takes locks, renews them while work is done, and notices when they are lost.
+//! - `plugin`: locks for an embedder's plugins, and their limits; runs programs that use locks.
+//! - `component`: the component in its sandbox, and what its calls may reach.
+//! - `store`: the trait [`Cache`] and the stores that implement it. They know nothing of locks, and queue the waiters.
+//! - `time`: the arithmetic of times; `telemetry`: events and metrics.
 
 #![deny(missing_docs)]
 
-mod bindings;
-mod cache;
-mod call;
-mod code;
+mod component;
 mod error;
-mod events;
-mod grant;
-mod guard;
-mod hold_state;
-mod lease;
-mod list;
+mod hold;
 mod locker;
-mod memory;
 mod options;
-mod orphan_cleanup;
+mod outcome;
 mod plugin;
-mod pool;
-mod quorum;
-#[cfg(feature = "redis")]
-mod redis;
-mod renewal;
-#[cfg(feature = "run")]
-mod runner;
-mod sandbox;
-mod scope;
-mod scoped;
-mod term;
-mod usage;
+mod store;
+mod telemetry;
+mod time;
 
-pub use cache::{
-    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote, VoteOutcome,
-};
-#[cfg(feature = "code-cache")]
-pub use code::keep_code_in;
-pub use error::{Error, ErrorKind};
-pub use guard::{Guard, Loss, Ran};
-pub use lease::{Extended, Holder, Lease, Lock, Token, Unlock};
+#[cfg(feature = "compilation-cache")]
+pub use component::compilation_cache::keep_code_in;
+pub use error::Error;
+pub use hold::{Guard, Loss, Ran};
 pub use locker::Locker;
-pub use memory::Memory;
 pub use options::{Limits, LockOptions};
-pub use plugin::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
-pub use quorum::Quorum;
-#[cfg(feature = "redis")]
-pub use redis::Redis;
+pub use outcome::{Extended, Holder, Lease, Lock, Token, Unlock};
 #[cfg(feature = "run")]
-pub use runner::{Ended, Program, Runner};
-pub use scope::{Operation, Scope};
+pub use plugin::runner::{Ended, Program, Runner};
+pub use plugin::{Operation, Plugin, Scope, add_cache_to_linker, add_to_linker, add_to_linker_sync};
+pub use store::memory::Memory;
+pub use store::quorum::Quorum;
+#[cfg(feature = "redis")]
+pub use store::redis::Redis;
+pub use store::{
+    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote,
+    VoteOutcome,
+};
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.
 ///

@@ -12,7 +12,7 @@ use crate::harness::{Command, LONG};
 
 /// The very parser of the command, which is no part of the library.
 #[expect(dead_code, reason = "only the command makes use of what was parsed")]
-#[path = "../../host/src/bin/locker/args.rs"]
+#[path = "../../cli/src/args.rs"]
 mod args;
 
 fn arguments(bytes: &[u8]) -> impl Iterator<Item = OsString> {

@@ -1,6 +1,6 @@
 //! Any text as the name of a lock, as a namespace and as a prefix.
 
-use locker_host::{Cache, ErrorKind, Locker, Memory, Redis, Scope, Unlock};
+use locker_host::{Cache, ErrorKind, Locker, Memory, Plugin, Redis, Scope, Unlock};
 
 use super::{Watched, fuzz, is_fit, shown};
 use crate::harness::{LONG, RedisServer, extended, granted, held};
@@ -48,7 +48,7 @@ async fn lock<C: Cache>(locker: &Locker, store: &Watched<C>, name: &str) {
 
 /// As the name of a plugin's lock, and of its namespace.
 async fn lock_in_namespace(locker: &Locker, name: &str) {
-    let plugin = locker.plugin(Scope::new("plugin").unwrap());
+    let plugin = Plugin::new(&locker, Scope::new("plugin").unwrap());
     match plugin.locker().lock(name, LONG).await {
         Ok(lock) => {
             let lease = lock.granted().unwrap();

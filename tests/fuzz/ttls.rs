@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use locker_host::{Error, ErrorKind, Limits, Lock, LockOptions, Locker, Memory, Redis, Scope};
+use locker_host::{Error, ErrorKind, Limits, Lock, LockOptions, Locker, Memory, Plugin, Redis, Scope};
 
 use super::fuzz;
 use crate::harness::{LONG, RedisServer, until};
@@ -27,7 +27,7 @@ async fn any_time() {
         for (locker, allowed) in lockers.iter().zip([Limits::default(), boundless, Limits::default(), boundless]) {
             take(locker, allowed.max_ttl, ttl, other).await;
             hold(locker, ttl, other, most).await;
-            let plugin = locker.plugin(Scope::new("plugin").unwrap().max_ttl(most));
+            let plugin = Plugin::new(&locker, Scope::new("plugin").unwrap().max_ttl(most));
             take(plugin.locker(), allowed.max_ttl.min(most), ttl, other).await;
             hold(plugin.locker(), ttl, most, other).await;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use locker_host::{Locker, Memory, Scope};
+use locker_host::{Locker, Memory, Plugin, Scope};
 
 use super::fuzz;
 use crate::harness::{By, Embedded, LONG, extended, granted};
@@ -26,7 +26,7 @@ struct Host {
 impl Host {
     async fn start() -> Self {
         let locker = Locker::new(Memory::default()).unwrap();
-        let start = async |by| (by, Embedded::start(by, locker.plugin(scope())).await);
+        let start = async |by| (by, Embedded::start(by, Plugin::new(&locker, scope())).await);
         Self { plugins: [start(By::Locker).await, start(By::Force).await], locker }
     }
 }
@@ -49,7 +49,7 @@ async fn any_call_of_a_plugin() {
                         assert!(words[0] == "raw" || words[0] == "random", "{words:?}: {why}");
                         assert!(!why.contains(lease.token.as_str()), "{why}");
                         // Who was stopped does not come back.
-                        *plugin = Embedded::start(*by, host.locker.plugin(scope())).await;
+                        *plugin = Embedded::start(*by, Plugin::new(&host.locker, scope())).await;
                     }
                 }
             }

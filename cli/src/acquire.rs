@@ -1,0 +1,67 @@
+//! Taking a lock, unless a signal ends it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use indicatif::ProgressBar;
+use locker_host::{Error, Holder, Lock, Locker};
+use tokio::time::{Instant, sleep};
+
+use crate::output::{Report, describe, quoted};
+use crate::signals::Signals;
+
+pub(crate) enum Acquired<T> {
+    Granted(T),
+    Held(Holder),
+    Interrupted(i32),
+}
+
+/// Waits for a lock to be `taken`, and tells whoever watches a terminal who holds it meanwhile.
+pub(crate) async fn acquire<T>(
+    locker: &Locker,
+    name: &str,
+    taken: impl Future<Output = Result<Lock<T>, Error>>,
+    signals: &mut Signals,
+    report: Report,
+) -> Result<Acquired<T>> {
+    tokio::select! {
+        biased;
+        outcome = taken => Ok(match outcome? {
+            Lock::Granted(granted) => Acquired::Granted(granted),
+            Lock::Held(holder) => Acquired::Held(holder),
+        }),
+        // Dropping the call gives back what it may have taken; closing the locker waits for that.
+        signal = signals.next() => Ok(Acquired::Interrupted(signal as i32)),
+        never = tell(locker, name), if report.is_watched() => match never {},
+    }
+}
+
+/// Shows who holds a lock, and for how long still.
+async fn tell(locker: &Locker, name: &str) -> std::convert::Infallible {
+    const FRAME: Duration = Duration::from_millis(100);
+    const LOOK: Duration = Duration::from_secs(1);
+    // Who waits for less is not worth a word.
+    sleep(2 * FRAME).await;
+    let spinner = Spinner(ProgressBar::new_spinner());
+    let mut looked: Option<Instant> = None;
+    loop {
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
+            // What goes wrong is told by the call that waits.
+            if let Ok(Some(holder)) = locker.inspect(name).await {
+                spinner.0.set_message(format!("waiting for {}, held {}", quoted(name), describe(&holder)));
+            }
+        }
+        spinner.0.tick();
+        sleep(FRAME).await;
+    }
+}
+
+/// Leaves the terminal as it was.
+struct Spinner(ProgressBar);
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

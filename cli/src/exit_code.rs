@@ -1,0 +1,78 @@
+//! The exit codes.
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use locker_host::{Error, ErrorKind};
+
+/// The exit codes; the numbers are those of sysexits.h where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done,
+    /// The token does not hold the lock, or the lock is free.
+    NotHeld,
+    Usage,
+    Unavailable,
+    Lost,
+    Held,
+    Refused,
+    Fault,
+    NotExecutable,
+    NotFound,
+    /// A plugin trapped or went beyond its limits; the number is that of a process that aborts.
+    Aborted,
+    /// Ended by this signal.
+    Signal(i32),
+    /// What the user or the command said.
+    Code(u8),
+}
+
+/// What went wrong, with its exit code.
+#[derive(Debug)]
+pub(crate) struct CliError(pub(crate) Exit, pub(crate) String);
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for CliError {}
+
+impl Exit {
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if let Some(CliError(exit, _)) = error.downcast_ref() {
+            return *exit;
+        }
+        let Some(error) = error.downcast_ref::<Error>() else { return Self::Fault };
+        match error.kind() {
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Denied => Self::Refused,
+            ErrorKind::Expired => Self::Lost,
+            // The cache finds fault with what it holds; without the cache's error, it is the arguments.
+            ErrorKind::Invalid if error.source().is_some() => Self::Refused,
+            ErrorKind::Invalid => Self::Usage,
+            _ => Self::Fault,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::NotHeld => 1,
+            Exit::Usage => 64,
+            Exit::Unavailable => 69,
+            Exit::Fault => 70,
+            Exit::Lost => 74,
+            Exit::Held => 75,
+            Exit::Refused => 78,
+            Exit::NotExecutable => 126,
+            Exit::NotFound => 127,
+            Exit::Aborted => 134,
+            Exit::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
+            Exit::Code(code) => code,
+        })
+    }
+}

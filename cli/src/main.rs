@@ -1,0 +1,136 @@
+//! `locker`: takes, releases and extends locks from a shell, and runs commands and plugins under them.
+//!
+//! # Layout
+//!
+//! - `args`: the command line; `cache`: the store that it names.
+//! - A file for each subcommand: `lock`, `status`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and `completions`). `unlock`,
+//!   `extend` and `list` are one call each.
+//! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile.
+//! - `output`: messages, tokens and JSON; `exit_code`: the exit codes.
+
+mod acquire;
+mod args;
+mod bench;
+mod cache;
+mod component;
+mod exec;
+mod exit_code;
+mod lock;
+mod man;
+mod output;
+mod run;
+mod signals;
+mod status;
+mod token;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use locker_host::{Extended, Locker, Unlock};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::args::{Args, Command};
+use crate::exit_code::Exit;
+use crate::output::{Report, print, stderr};
+use crate::token::read_token;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // If this cannot be printed, there is no one to tell.
+            _ = error.print();
+            return code.into();
+        }
+    };
+    let mut report = Report::new(args.json, args.quiet);
+    if matches!(args.command, Command::Exec(_)) {
+        report = report.in_background();
+    }
+    let exit = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report))).unwrap_or_else(|error| {
+        report.error(&error);
+        Exit::of(&error)
+    });
+    stderr::drain();
+    exit.into()
+}
+
+/// A thread for each core if there is work for them, else one.
+fn runtime(command: &Command) -> Result<Runtime> {
+    let mut builder = match command {
+        Command::Run(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    builder.enable_all().build().context("cannot start")
+}
+
+async fn act(args: Args, report: Report) -> Result<Exit> {
+    match args.command {
+        Command::Component { output } => {
+            component::component(output.as_deref())?;
+            Ok(Exit::Done)
+        }
+        Command::Wit => {
+            print(locker_host::WIT.as_bytes())?;
+            Ok(Exit::Done)
+        }
+        Command::Completions { shell } => {
+            print(&man::completions(shell))?;
+            Ok(Exit::Done)
+        }
+        Command::Man { command } => {
+            print(&man::man(command.as_deref())?)?;
+            Ok(Exit::Done)
+        }
+        Command::Bench(bench) => {
+            cache::use_compilation_cache();
+            bench::bench(args.cache.as_deref(), bench, report).await
+        }
+        command => {
+            cache::use_compilation_cache();
+            // Plugins share what lies in memory.
+            let usual = matches!(command, Command::Run(_)).then_some("memory");
+            let cache = args.cache.as_deref().or(usual);
+            let locker = cache::locker(cache, args.prefix.as_deref(), args.ca.as_deref(), report)?;
+            let exit = with_locker(&locker, command, report).await;
+            if !matches!(exit, Ok(Exit::Lost)) {
+                // What was taken in vain is given back. What was lost has been tried already.
+                locker.close().await;
+            }
+            exit
+        }
+    }
+}
+
+async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
+    match command {
+        Command::Lock { name, options } => lock::lock(locker, &name, options.into(), report).await,
+        Command::Unlock { name, token } => {
+            let outcome = locker.unlock(&name, read_token(token)?).await?;
+            report.unlocked(&name, outcome)?;
+            Ok(if outcome == Unlock::Released { Exit::Done } else { Exit::NotHeld })
+        }
+        Command::Extend { name, token, ttl } => {
+            let outcome = locker.extend(&name, read_token(token)?, ttl).await?;
+            report.extended(&name, &outcome)?;
+            Ok(if matches!(outcome, Extended::Extended(_)) { Exit::Done } else { Exit::NotHeld })
+        }
+        Command::Status { name, watch: true } => status::watch(locker, &name, report).await,
+        Command::Status { name, watch: false } => status::status(locker, &name, report).await,
+        Command::List => {
+            report.list(&locker.list().await?)?;
+            Ok(Exit::Done)
+        }
+        Command::Exec(exec) => exec::exec(locker, exec, report).await,
+        Command::Run(run) => run::run(locker, run, report).await,
+        Command::Bench(_)
+        | Command::Component { .. }
+        | Command::Wit
+        | Command::Completions { .. }
+        | Command::Man { .. } => {
+            bail!("this command needs no locker")
+        }
+    }
+}

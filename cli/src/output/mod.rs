@@ -1,0 +1,194 @@
+//! The output: messages on standard error for people, tokens and JSON on standard output for programs.
+//!
+//! - `stderr`: messages that hold up nothing; `prefixed`: the lines of plugins.
+
+pub(crate) mod prefixed;
+pub(crate) mod stderr;
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use locker_host::{Error, ErrorKind, Extended, Holder, Lease, Unlock};
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy)]
+pub(crate) struct Report {
+    json: bool,
+    quiet: bool,
+    in_background: bool,
+}
+
+impl Report {
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet, in_background: false }
+    }
+
+    /// The same without ever holding up the process: for one that has a command to look after.
+    pub(crate) fn in_background(self) -> Self {
+        Self { in_background: true, ..self }
+    }
+
+    /// A message that `--quiet` suppresses.
+    pub(crate) fn info(self, message: &str) {
+        if !self.quiet {
+            self.warn(message);
+        }
+    }
+
+    /// A message that `--quiet` does not suppress.
+    pub(crate) fn warn(self, message: &str) {
+        let line = format!("locker: {message}");
+        if self.in_background {
+            return stderr::write_later(line);
+        }
+        // If this fails, there is no one to tell.
+        _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// Whether answers are for programs.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Whether somebody watches a terminal, and wants to.
+    pub(crate) fn is_watched(self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    pub(crate) fn granted(self, name: &str, lease: &Lease) -> Result<()> {
+        if self.json {
+            return self.object("granted", name, lease_fields(lease));
+        }
+        self.info(&format!("{} is ours for {}, with fence {}", quoted(name), time(lease.ttl), lease.fence));
+        line(lease.token.as_str())
+    }
+
+    pub(crate) fn held(self, name: &str, holder: &Holder) -> Result<()> {
+        self.info(&format!("{} is held {}", quoted(name), describe(holder)));
+        if self.json { self.object("held", name, holder_fields(holder)) } else { Ok(()) }
+    }
+
+    pub(crate) fn unlocked(self, name: &str, outcome: Unlock) -> Result<()> {
+        match outcome {
+            Unlock::Released => self.outcome("released", name, "is free now"),
+            Unlock::Absent => self.outcome("absent", name, ABSENT),
+            Unlock::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+        }
+    }
+
+    pub(crate) fn extended(self, name: &str, outcome: &Extended) -> Result<()> {
+        match outcome {
+            Extended::Extended(lease) if self.json => self.object("extended", name, lease_fields(lease)),
+            Extended::Extended(lease) => {
+                self.outcome("extended", name, &format!("is ours for {} more", time(lease.ttl)))
+            }
+            Extended::Absent => self.outcome("absent", name, ABSENT),
+            Extended::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+        }
+    }
+
+    /// Tells who holds a lock, and when that was seen if it may change.
+    pub(crate) fn status(self, name: &str, holder: Option<&Holder>, seen: Option<SystemTime>) -> Result<()> {
+        let seen = seen.map(|seen| humantime::format_rfc3339_millis(seen).to_string());
+        if self.json {
+            let mut fields = holder.map_or_else(|| json!({}), holder_fields);
+            if let Some(seen) = seen {
+                fields["time"] = seen.into();
+            }
+            return self.object(if holder.is_some() { "held" } else { "free" }, name, fields);
+        }
+        let seen = seen.map(|seen| seen + " ").unwrap_or_default();
+        let state = holder.map_or_else(|| "free".to_owned(), |holder| format!("held {}", describe(holder)));
+        line(&(seen + &state))
+    }
+
+    pub(crate) fn list(self, locks: &BTreeMap<String, Holder>) -> Result<()> {
+        if self.json {
+            let object = |(name, holder)| {
+                let mut fields = holder_fields(holder);
+                fields["name"] = Value::from(String::as_str(name));
+                fields
+            };
+            return line(&Value::from_iter(locks.iter().map(object)).to_string());
+        }
+        let head = ["NAME", "OWNER", "FENCE", "LEFT"].map(str::to_owned);
+        let row = |(name, holder): (&String, &Holder)| {
+            let owner = holder.owner.as_deref().map_or_else(|| "-".to_owned(), quoted);
+            let fence = if holder.fence == 0 { "-".to_owned() } else { holder.fence.to_string() };
+            [quoted(name), owner, fence, holder.ttl.map_or_else(|| "for ever".to_owned(), time)]
+        };
+        let rows: Vec<_> = std::iter::once(head).chain(locks.iter().map(row)).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let (name, owner, fence) = (width(0), width(1), width(2));
+        rows.iter().try_for_each(|[a, b, c, d]| line(&format!("{a:name$}  {b:owner$}  {c:fence$}  {d}")))
+    }
+
+    pub(crate) fn error(self, error: &anyhow::Error) {
+        let ours = error.downcast_ref::<Error>();
+        // Ours already say what lies beneath them.
+        let message = ours.map_or_else(|| format!("{error:#}"), ToString::to_string);
+        self.warn(&message);
+        if self.json {
+            let kind = ours.map_or(ErrorKind::Fault, Error::kind).name();
+            // The exit code tells as much.
+            _ = line(&json!({ "outcome": "error", "kind": kind, "message": message }).to_string());
+        }
+    }
+
+    fn outcome(self, outcome: &str, name: &str, sentence: &str) -> Result<()> {
+        self.info(&format!("{} {sentence}", quoted(name)));
+        if self.json { self.object(outcome, name, json!({})) } else { Ok(()) }
+    }
+
+    fn object(self, outcome: &str, name: &str, mut fields: Value) -> Result<()> {
+        fields["outcome"] = outcome.into();
+        fields["name"] = name.into();
+        line(&fields.to_string())
+    }
+}
+
+const ABSENT: &str = "is held by nobody: it was released, has expired, or was never taken";
+const HELD_BY_OTHER: &str = "is held by another token, and was left alone";
+
+fn line(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+}
+
+fn lease_fields(lease: &Lease) -> Value {
+    json!({ "token": lease.token.as_str(), "fence": lease.fence, "ttl_ms": millis(lease.ttl) })
+}
+
+fn holder_fields(holder: &Holder) -> Value {
+    json!({ "owner": holder.owner, "fence": holder.fence, "ttl_ms": holder.ttl.map(millis) })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn describe(holder: &Holder) -> String {
+    let owner = holder.owner.as_ref().map_or_else(|| "by another".to_owned(), |owner| format!("by {}", quoted(owner)));
+    let until = holder
+        .ttl
+        .map_or_else(|| "for ever: no locker put it there".to_owned(), |ttl| format!("for {} more", time(ttl)));
+    if holder.fence == 0 { format!("{owner} {until}") } else { format!("{owner} {until}, with fence {}", holder.fence) }
+}
+
+/// A time that is easy to read: to the millisecond below ten seconds, to the second above.
+fn time(duration: Duration) -> String {
+    let unit = if duration < Duration::from_secs(10) { 1 } else { 1000 };
+    let rounded = millis(duration) / unit * unit;
+    humantime::format_duration(Duration::from_millis(rounded)).to_string()
+}
+
+/// Names and labels come from strangers: quoted, so that they cannot pass for words of ours.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+/// Writes bytes to standard output.
+pub(crate) fn print(bytes: &[u8]) -> Result<()> {
+    std::io::stdout().write_all(bytes).context("cannot write to standard output")
+}

@@ -1,0 +1,138 @@
+//! Running plugins that share locks.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use locker_host::{Ended, Locker, Plugin, Program, Runner, Scope};
+use tokio::task::JoinSet;
+use wasmtime_wasi::{FsPerms, WasiCtx};
+
+use crate::args::{Grant, Limit, Run};
+use crate::exit_code::{CliError, Exit};
+use crate::output::prefixed::{Lines, Stream};
+use crate::output::{Report, quoted};
+use crate::signals::Signals;
+
+/// Runs all plugins to their ends, and answers as the first of them that failed.
+pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exit> {
+    let mut signals = Signals::listen()?;
+    let mut running = JoinSet::new();
+    let mut instances = Vec::new();
+    for (name, (program, plugin)) in load(locker, &run)? {
+        for number in 1..=run.instances {
+            let name = if run.instances == 1 { name.clone() } else { format!("{name}#{number}") };
+            let (program, locks, wasi) = (program.clone(), plugin.another_instance(), wasi(&run, &name)?);
+            instances.push(locks.clone());
+            running.spawn(async move {
+                let ended = program.run(locks.clone(), wasi).await;
+                (name, ended, locks.release_all().await)
+            });
+        }
+    }
+    let mut exit = Exit::Done;
+    loop {
+        let ended = tokio::select! {
+            signal = signals.next() => {
+                running.shutdown().await;
+                for instance in instances {
+                    instance.release_all().await;
+                }
+                return Ok(Exit::Signal(signal as i32));
+            }
+            ended = running.join_next() => ended,
+        };
+        let Some(ended) = ended else { return Ok(exit) };
+        let (name, ended, left) = ended.context("a plugin came to no end")?;
+        if left > 0 {
+            report.info(&format!("{name}: released the locks that it had left: {left}"));
+        }
+        let failed = match ended {
+            Ended::Exited(0) => continue,
+            Ended::Exited(code) => Exit::Code(u8::try_from(code).unwrap_or(1)),
+            ended => {
+                report.warn(&format!("{name}: {ended}"));
+                Exit::Aborted
+            }
+        };
+        if exit == Exit::Done {
+            exit = failed;
+        }
+    }
+}
+
+/// The plugins by their names, each with its scope.
+fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, Plugin)>> {
+    let mut runner = Runner::new()?;
+    for limit in &run.limits {
+        runner = match *limit {
+            Limit::MaxMemorySize(bytes) => runner.max_memory(bytes),
+            Limit::Timeout(time) => runner.max_time(time),
+        };
+    }
+    let mut plugins = BTreeMap::new();
+    for path in &run.plugins {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        let namespace = run.namespace.as_ref().unwrap_or(&name);
+        let scope = Scope::new(namespace).map_err(|error| {
+            CliError(
+                Exit::Usage,
+                format!("{} cannot be a namespace: {error}; give one with --namespace", quoted(namespace)),
+            )
+        })?;
+        let program = Arc::new(program(&runner, path)?);
+        if plugins.insert(name.clone(), (program, Plugin::new(&locker, scope))).is_some() {
+            bail!(CliError(
+                Exit::Usage,
+                format!("two plugins are called {}: rename one, or use --instances", quoted(&name))
+            ));
+        }
+    }
+    Ok(plugins)
+}
+
+fn program(runner: &Runner, path: &Path) -> Result<Program> {
+    let cannot =
+        |exit, error: &dyn std::error::Error| CliError(exit, format!("cannot run {}: {error}", path.display()));
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => cannot(Exit::NotFound, &error),
+        _ => cannot(Exit::NotExecutable, &error),
+    })?;
+    Ok(runner.load(&bytes).map_err(|error| cannot(Exit::NotExecutable, &error))?)
+}
+
+/// What a plugin is granted: to write lines, and what the user said.
+fn wasi(run: &Run, name: &str) -> Result<WasiCtx> {
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(Lines::new(Stream::Output, name)).stderr(Lines::new(Stream::Error, name));
+    wasi.arg(name).args(&run.arguments);
+    for dir in &run.dirs {
+        let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
+        let granted = wasi.preopened_dir(host, guest, FsPerms::ReadWrite);
+        granted.map_err(|error| CliError(Exit::Refused, format!("cannot grant the folder {host}: {error}")))?;
+    }
+    for grant in &run.grants {
+        match grant {
+            Grant::InheritEnv => wasi.envs(&environment()),
+            Grant::InheritNetwork => wasi.inherit_network().allow_tcp(true).allow_udp(true),
+            Grant::AllowIpNameLookup => wasi.allow_ip_name_lookup(true),
+        };
+    }
+    for variable in &run.environment {
+        if let Some((name, value)) = variable.split_once('=') {
+            wasi.env(name, value);
+        } else if let Ok(value) = std::env::var(variable) {
+            wasi.env(variable, value);
+        }
+    }
+    Ok(wasi.build())
+}
+
+/// The whole environment but for what is ours: a URL may hold a password.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).filter(|(name, _)| !name.starts_with("LOCKER_")).collect()
+}

@@ -1,0 +1,74 @@
+//! Taking a lock with enough time left on its lease.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+
+use crate::component::operations::{Attempt, Grant, Operations};
+use crate::error::GRANTED_TOO_LATE;
+use crate::{Error, ErrorKind, Lock, LockOptions, telemetry};
+
+/// Takes the lock with at least the time left that is `required` of a time to live. A grant with less is released, and
+/// the call waits again if it still has time.
+pub(crate) async fn grant(
+    operations: &Operations,
+    name: &str,
+    options: LockOptions,
+    required: impl Fn(Duration) -> Duration,
+) -> Result<Lock<Grant>, Error> {
+    let started = Instant::now();
+    let answer = grant_in_time(operations, name, options, started, required).await;
+    telemetry::attempted();
+    match &answer {
+        Ok(Lock::Granted(grant)) => telemetry::granted(name, &grant.lease, started.elapsed()),
+        Ok(Lock::Held(holder)) => telemetry::held(name, holder, started.elapsed()),
+        Err(_) => {}
+    }
+    answer
+}
+
+async fn grant_in_time(
+    operations: &Operations,
+    name: &str,
+    mut options: LockOptions,
+    started: Instant,
+    required: impl Fn(Duration) -> Duration,
+) -> Result<Lock<Grant>, Error> {
+    let wait = options.wait;
+    loop {
+        let late = match operations.attempt(name, options.clone()).await? {
+            Attempt::Granted(grant) if grant.term.has_left(required(grant.term.ttl)) => {
+                return Ok(Lock::Granted(grant));
+            }
+            Attempt::Granted(grant) => release_late(operations, name, &grant).await,
+            Attempt::Held(holder) => return Ok(Lock::Held(holder)),
+            Attempt::Late(fence) => fence,
+        };
+        options.wait = wait.saturating_sub(started.elapsed());
+        if options.wait.is_zero() {
+            return holder_instead(operations, name, late).await;
+        }
+    }
+}
+
+/// Releases what was granted with too little time left, and answers its fence. The release goes on in the background if
+/// the caller goes away or the lease ends first.
+async fn release_late(operations: &Operations, name: &str, Grant { lease, term }: &Grant) -> u64 {
+    let orphan = operations.orphan(name, &lease.token, term.ttl);
+    if let Ok(Ok(_)) = timeout_at(term.deadline.into(), operations.unlock(name, &lease.token)).await {
+        orphan.disarm();
+    }
+    lease.fence
+}
+
+/// The answer of a call that has no time to wait again: another caller holds the lock, or it was granted too late.
+async fn holder_instead(operations: &Operations, name: &str, late: u64) -> Result<Lock<Grant>, Error> {
+    match operations.inspect(name).await {
+        Ok(Some(holder)) if holder.fence != late => Ok(Lock::Held(holder)),
+        _ => {
+            let error = Error::new(ErrorKind::Expired, GRANTED_TOO_LATE).about(name);
+            telemetry::failed("lock", &error);
+            Err(error)
+        }
+    }
+}

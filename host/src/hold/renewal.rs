@@ -1,0 +1,69 @@
+//! Renewing a lock that is held, and noticing that it is lost.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::{sleep_until, timeout_at};
+
+use super::lost_reason::Loss;
+use super::state::HoldState;
+use crate::component::operations::Operations;
+use crate::time::jittered;
+use crate::{Error, ErrorKind, Extended};
+
+pub(crate) struct Renewal {
+    operations: Operations,
+    state: Arc<HoldState>,
+}
+
+impl Renewal {
+    pub(crate) fn new(operations: Operations, state: Arc<HoldState>) -> Self {
+        Self { operations, state }
+    }
+
+    pub(crate) async fn run(self) {
+        let loss = tokio::select! {
+            biased;
+            () = self.operations.closed() => Loss::Closed,
+            loss = self.renew() => loss,
+        };
+        self.state.lose(loss);
+    }
+
+    /// Renews the lock again and again, until it is lost.
+    async fn renew(&self) -> Loss {
+        loop {
+            let lost_at = self.state.lost_at();
+            let next = if self.state.is_last() { lost_at } else { self.next(lost_at) };
+            sleep_until(next.into()).await;
+            if let Some(loss) = self.state.loss() {
+                return loss;
+            }
+            match self.attempt(lost_at).await {
+                Ok(Extended::Extended(lease)) => self.state.renewed(lease),
+                Ok(Extended::Absent) => return Loss::Absent,
+                Ok(Extended::HeldByOther) => return Loss::HeldByOther,
+                Err(error) => self.state.failed(error),
+            }
+        }
+    }
+
+    /// When to renew the lock next: in time for an answer to arrive, also if its lease was old when it was granted.
+    fn next(&self, lost_at: Instant) -> Instant {
+        let now = Instant::now();
+        let pause = if self.state.has_failed() {
+            self.state.ttl / 30
+        } else {
+            (self.state.ttl / 3).min(lost_at.saturating_duration_since(now) / 2)
+        };
+        lost_at.min(now + jittered(pause))
+    }
+
+    async fn attempt(&self, lost_at: Instant) -> Result<Extended, Error> {
+        let extended = self.operations.extend(&self.state.name, self.state.token(), self.state.next_ttl());
+        timeout_at(lost_at.into(), extended).await.unwrap_or_else(|_| {
+            let message = "the cache did not answer in time";
+            Err(Error::new(ErrorKind::Unavailable, message).about(&self.state.name))
+        })
+    }
+}

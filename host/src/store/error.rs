@@ -1,0 +1,85 @@
+//! Why a store gave no answer.
+
+use std::fmt;
+
+/// The classes of errors. They call for different answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The cache was not reached or did not answer in time. The operation may have taken effect; try again later.
+    Unavailable,
+    /// The host or the cache does not allow this. Nothing was changed; an operator must allow it.
+    Denied,
+    /// An argument is bad, or something that is no lock lies under the name. Nothing was changed; ask for something else.
+    Invalid,
+    /// The lock was granted, but its lease was over, or had less time left than required, when the answer arrived. It was
+    /// released again, and no work began; ask for a longer time to live.
+    Expired,
+    /// The component broke a limit of its sandbox, or the component cannot run at all. This is a bug.
+    Fault,
+}
+
+impl ErrorKind {
+    /// The class in a word: `unavailable`, `denied`, `invalid`, `expired` or `fault`.
+    ///
+    /// ```
+    /// assert_eq!(locker_host::ErrorKind::Denied.name(), "denied");
+    /// ```
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// Why a [`Cache`] gave no answer.
+///
+/// ```
+/// use locker_host::{CacheError, ErrorKind};
+///
+/// let error = CacheError::new(ErrorKind::Unavailable, "no answer from the store in 5 s");
+/// assert_eq!(error.kind(), ErrorKind::Unavailable);
+/// ```
+#[derive(Debug)]
+pub struct CacheError {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl CacheError {
+    /// An error that says in `message` what failed and what to do about it. It must hold no secrets.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), source: None }
+    }
+
+    /// Adds the error beneath this one.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// The class of the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CacheError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}

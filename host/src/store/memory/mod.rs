@@ -1,0 +1,163 @@
+//! A store in this process's memory.
+
+mod queue;
+mod table;
+mod waiter;
+
+use std::ops::RangeInclusive;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::time::{sleep, sleep_until};
+
+use self::table::{FirstStep, Table};
+use self::waiter::Waiter;
+use crate::store::{
+    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome,
+};
+
+/// A store in this process's memory: for tests, for programs of one process, and for plugins of one host.
+///
+/// Clones share the store and its queues, which are first come, first served. The store ends with the process. Values expire
+/// by the monotonic clock. Revisions are the wall clock's microseconds, or one more than the last, so they also rise across restarts.
+///
+/// ```
+/// use std::time::Duration;
+/// use locker_host::{Locker, Memory};
+///
+/// let locker = Locker::new(Memory::new(Duration::from_secs(5))).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    default_ttl: Duration,
+    table: Arc<Mutex<Table>>,
+}
+
+impl Memory {
+    /// An empty store that keeps what comes without a time to live for `default_ttl`.
+    #[must_use]
+    pub fn new(default_ttl: Duration) -> Self {
+        Self { default_ttl, table: Arc::default() }
+    }
+
+    /// The table as of now: expired values are gone, and their keys belong to the heads of their queues.
+    fn table(&self) -> (MutexGuard<'_, Table>, Instant) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        table.expire(now);
+        (table, now)
+    }
+
+    fn set_or_enqueue(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<FirstStep, CacheError> {
+        let (mut table, now) = self.table();
+        table.set_or_enqueue(key, value, ttl.unwrap_or(self.default_ttl), now)
+    }
+}
+
+impl Default for Memory {
+    /// An empty store with a default time to live of 30 seconds.
+    fn default() -> Self {
+        Self::new(Duration::from_secs(30))
+    }
+}
+
+#[async_trait]
+impl Cache for Memory {
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.set_if_absent(key, value, ttl.unwrap_or(self.default_ttl), now)
+    }
+
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        if wait.is_zero() {
+            let (mut table, now) = self.table();
+            return table.set_if_absent(key, value, ttl.unwrap_or(self.default_ttl), now);
+        }
+        let waiter = match self.set_or_enqueue(key, value, ttl)? {
+            FirstStep::Stored(stored) => return Ok(SetOutcome::Stored(stored)),
+            FirstStep::Queued(entry) => Waiter::new(self.clone(), key, entry),
+        };
+        // Boxed to keep the future of a call that finds the key free small.
+        Box::pin(waiter.wait(wait)).await
+    }
+
+    fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
+    fn is_fifo(&self) -> bool {
+        true
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.extend_if_equal(key, value, ttl, now)
+    }
+
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        Ok(table.delete_if_equal(key, value, now))
+    }
+
+    async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        let (mut table, now) = self.table();
+        table.withdraw(key, value, now);
+        Ok(())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let (table, now) = self.table();
+        Ok(table.get(key, now))
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        Ok(self.table().0.keys())
+    }
+}
+
+#[async_trait]
+impl QuorumMember for Memory {
+    async fn watch(&self, key: &str, timeout: Duration) -> Result<(), CacheError> {
+        let mut over = pin!(sleep(timeout));
+        loop {
+            let (expires, changed) = {
+                let (mut table, _) = self.table();
+                let Some((expires, changed)) = table.watch(key) else { return Ok(()) };
+                // Listening begins under the lock, so that no change is missed.
+                (expires, changed.notified_owned())
+            };
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(expires.into()) => {}
+                () = &mut over => return Ok(()),
+            }
+        }
+    }
+
+    async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.vote(key, vote, now)
+    }
+
+    async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError> {
+        let (mut table, now) = self.table();
+        table.withdraw_vote(key, value, revisions, now);
+        Ok(())
+    }
+
+    async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.restore(key, value, ttl, revision, now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! The rounds of votes in which a caller becomes the holder of a key.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::members::Answers;
+use super::replies::Replies;
+use super::tally::{self, Decision};
+use super::{Quorum, now};
+use crate::store::{CacheError, Entry, ErrorKind, Stored, Vote, VoteOutcome};
+
+/// A caller that wants a key.
+pub(super) struct Candidate<'a> {
+    quorum: &'a Quorum,
+    key: &'a str,
+    value: &'a str,
+    ttl: Duration,
+    /// The ballots of the first and the last round.
+    ballots: RangeInclusive<u64>,
+    votes: Vec<VoteState>,
+}
+
+/// What is known of a member's vote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum VoteState {
+    /// The member has no vote for the value, and no request under way can change that.
+    Absent,
+    Present,
+    /// A request was not answered, and may take effect.
+    Unknown,
+}
+
+pub(super) enum Election {
+    Granted(Stored),
+    Held(Entry),
+    /// No candidate had a majority in time.
+    Split,
+}
+
+struct Round {
+    replies: Replies<VoteOutcome>,
+    answers: Answers<VoteOutcome>,
+    decision: Option<Decision>,
+    took: Duration,
+}
+
+/// For how many timeouts of a member candidates go on without a majority for one of them.
+pub(super) const SPLIT_TIMEOUTS: u32 = 4;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// After a withdrawal, a candidate pauses for so many times as long as a round took, and longer each time: the one that goes on needs two.
+const PAUSE_ROUNDS: u32 = 3;
+const MAX_DOUBLINGS: u32 = 4;
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(quorum: &'a Quorum, key: &'a str, value: &'a str, ttl: Duration) -> Self {
+        Self { quorum, key, value, ttl, ballots: 0..=0, votes: vec![VoteState::Absent; quorum.members.len()] }
+    }
+
+    /// Votes for the value until a majority of the members has it, or has another one.
+    pub(super) async fn run(&mut self) -> Result<Election, CacheError> {
+        let ends = now() + SPLIT_TIMEOUTS * self.quorum.timeout;
+        let mut withdrawals = 0;
+        loop {
+            let mut round = self.round().await;
+            match round.decision.take() {
+                Some(Decision::Granted(stored)) => return self.granted(round, stored).map(Election::Granted),
+                Some(Decision::Held(entry)) => {
+                    self.withdraw(self.quorum.timeout).await;
+                    return Ok(Election::Held(entry));
+                }
+                Some(Decision::Failed) => {
+                    self.withdraw(self.quorum.timeout).await;
+                    return Err(self.quorum.failure(&round.replies));
+                }
+                None if now() >= ends => {
+                    self.withdraw(self.quorum.timeout).await;
+                    return Ok(Election::Split);
+                }
+                // The next ballot is high enough.
+                None if tally::is_outdated(&round.replies) => {}
+                // The others are about to withdraw.
+                None if tally::leads(&round.replies, self.value) => sleep(round.took / 2).await,
+                None => {
+                    let doubled = 1 << withdrawals.min(MAX_DOUBLINGS);
+                    withdrawals += 1;
+                    let pause = self.quorum.jittered(PAUSE_ROUNDS * doubled * round.took.max(SHORTEST_PAUSE));
+                    let ends = now() + pause;
+                    self.withdraw(pause).await;
+                    sleep(ends.saturating_duration_since(now())).await;
+                }
+            }
+        }
+    }
+
+    /// The value is not wanted any more. Members that could not be asked to withdraw it are asked in the background.
+    pub(super) fn give_up(self) {
+        for member in (0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent) {
+            self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));
+        }
+    }
+
+    /// Asks all members for their votes, until they decide. Members that are slower than a majority have as much time again, unless the
+    /// value is granted.
+    async fn round(&mut self) -> Round {
+        let (started, mut answers) = (now(), self.ask());
+        let took = || now().saturating_duration_since(started);
+        let mut replies = Replies::of(self.votes.len());
+        let (mut limit, mut decision) = (None, None);
+        while !matches!(decision, Some(Decision::Granted(_) | Decision::Failed))
+            && let Some((member, answer)) = answers.next_until(limit).await
+        {
+            self.note(member, answer.as_ref().ok());
+            replies.add(member, answer);
+            decision = tally::decision(&replies);
+            if replies.count(|_| true) >= replies.majority() {
+                limit.get_or_insert_with(|| now() + took() + SHORTEST_PAUSE);
+            }
+        }
+        for member in (0..self.votes.len()).filter(|member| replies.is_open(*member)) {
+            self.votes[member] = VoteState::Unknown;
+        }
+        Round { replies, answers, decision, took: took() }
+    }
+
+    fn ask(&mut self) -> Answers<VoteOutcome> {
+        let revision = self.quorum.ballots.next();
+        let since = if *self.ballots.end() == 0 { revision } else { *self.ballots.start() };
+        self.ballots = since..=revision;
+        let ttl = self.ttl;
+        self.quorum.ask(|member| {
+            let (key, value) = (self.key.to_owned(), self.value.to_owned());
+            async move { member.vote(&key, Vote { value: &value, ttl, revision, since }).await }
+        })
+    }
+
+    fn note(&mut self, member: usize, outcome: Option<&VoteOutcome>) {
+        match outcome {
+            Some(VoteOutcome::Stored(_)) => self.votes[member] = VoteState::Present,
+            None => self.votes[member] = VoteState::Unknown,
+            Some(VoteOutcome::Outdated(seen)) => self.quorum.ballots.outdated(*seen),
+            Some(VoteOutcome::Occupied(_)) => {}
+        }
+    }
+
+    fn granted(&self, round: Round, stored: Stored) -> Result<Stored, CacheError> {
+        let deadline = Quorum::deadline(self.ttl, stored.deadline);
+        if deadline <= now() {
+            let message = "the caches answered too late for this time to live";
+            return Err(CacheError::new(ErrorKind::Unavailable, message));
+        }
+        let lacks = |outcome: &VoteOutcome, revision| match outcome {
+            VoteOutcome::Stored(stored) => stored.revision < revision,
+            VoteOutcome::Outdated(_) => true,
+            VoteOutcome::Occupied(_) => false,
+        };
+        self.quorum.restore_later(self.key, self.value, stored, round.replies, round.answers, lacks);
+        Ok(Stored { deadline, ..stored })
+    }
+
+    /// Withdraws the votes of all rounds. Waits for the members that are known to have one, and for no longer than `limit`.
+    async fn withdraw(&mut self, limit: Duration) {
+        let limit = now() + limit;
+        let mut answers = self.quorum.ask_some(
+            |member| self.votes[member] != VoteState::Absent,
+            |member| {
+                let (key, value, ballots) = (self.key.to_owned(), self.value.to_owned(), self.ballots.clone());
+                async move { member.withdraw_vote(&key, &value, ballots).await }
+            },
+        );
+        while self.votes.contains(&VoteState::Present)
+            && let Some((member, answer)) = answers.next_until(Some(limit)).await
+        {
+            self.votes[member] = if answer.is_ok() { VoteState::Absent } else { VoteState::Unknown };
+        }
+    }
+}

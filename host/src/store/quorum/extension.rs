@@ -1,0 +1,128 @@
+//! An extension, and the restoration of members that lost the lock.
+
+use std::time::Duration;
+
+use super::members::Answers;
+use super::replies::Replies;
+use super::{Quorum, now};
+use crate::store::{CacheError, ExtendOutcome, Stored};
+
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// A majority has the value, at least until this deadline by the members' own account.
+    Extended(Stored),
+    /// A majority does not have the value, so no renewal will ever succeed.
+    Lost(ExtendOutcome),
+}
+
+impl Quorum {
+    pub(super) async fn extend(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
+        let mut answers = self.ask(|member| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            async move { member.extend_if_equal(&key, &value, ttl).await }
+        });
+        let mut replies = Replies::of(self.members.len());
+        while let Some((member, answer)) = answers.next().await {
+            replies.add(member, answer);
+            match decision(&replies) {
+                Some(Decision::Extended(stored)) => {
+                    self.restore_later(key, value, stored, replies, answers, lacks);
+                    return Ok(ExtendOutcome::Extended(Stored {
+                        deadline: Self::deadline(ttl, stored.deadline),
+                        ..stored
+                    }));
+                }
+                Some(Decision::Lost(outcome)) => {
+                    self.withdraw_rest(key, value, ttl, &replies);
+                    return Ok(outcome);
+                }
+                None => {}
+            }
+        }
+        // The members that did not answer may make it a majority.
+        Err(self.failure(&replies))
+    }
+
+    /// A minority that has the value of a lost lock hinders the next holder.
+    fn withdraw_rest(&self, key: &str, value: &str, ttl: Duration, replies: &Replies<ExtendOutcome>) {
+        let gone = [ExtendOutcome::Absent, ExtendOutcome::Different];
+        let without: Vec<_> =
+            replies.answered().filter(|(_, outcome)| gone.contains(outcome)).map(|(member, _)| member).collect();
+        for member in (0..self.members.len()).filter(|member| !without.contains(member)) {
+            self.withdraw_later(member, key, value, ttl, None);
+        }
+    }
+
+    /// Restores the value, which a majority has, on the members that lack it, in the background.
+    pub(super) fn restore_later<T: Send + 'static>(
+        &self,
+        key: &str,
+        value: &str,
+        stored: Stored,
+        replies: Replies<T>,
+        mut answers: Answers<T>,
+        lacks: fn(&T, u64) -> bool,
+    ) {
+        let mut lacking: Vec<_> =
+            replies.answered().filter(|(_, answer)| lacks(answer, stored.revision)).map(|(member, _)| member).collect();
+        if lacking.is_empty() && replies.open() == 0 {
+            return;
+        }
+        let (quorum, key, value) = (self.clone(), key.to_owned(), value.to_owned());
+        self.tasks.spawn(async move {
+            quorum.restore(&lacking, &key, &value, stored).await;
+            lacking.clear();
+            while let Some((member, answer)) = answers.next().await {
+                if answer.is_ok_and(|answer| lacks(&answer, stored.revision)) {
+                    quorum.restore(&[member], &key, &value, stored).await;
+                }
+            }
+        });
+    }
+
+    async fn restore(&self, members: &[usize], key: &str, value: &str, stored: Stored) {
+        let ttl = stored.deadline.saturating_duration_since(now());
+        if members.is_empty() || ttl.is_zero() {
+            return;
+        }
+        let mut answers = self.ask_some(
+            |member| members.contains(&member),
+            |member| {
+                let (key, value) = (key.to_owned(), value.to_owned());
+                async move { member.restore(&key, &value, ttl, stored.revision).await }
+            },
+        );
+        // A member that fails is asked again after the next extension.
+        while answers.next().await.is_some() {}
+    }
+}
+
+fn lacks(outcome: &ExtendOutcome, revision: u64) -> bool {
+    match outcome {
+        ExtendOutcome::Extended(stored) => stored.revision < revision,
+        ExtendOutcome::Absent => true,
+        ExtendOutcome::Different => false,
+    }
+}
+
+/// What a majority decides so far. Any majority shares a member with the one that granted the lock, and no vote for the value has a higher
+/// fence than the grant: so the highest one is the fence of the grant.
+fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
+    let extended = || {
+        replies
+            .answered()
+            .filter_map(|(_, outcome)| if let ExtendOutcome::Extended(stored) = outcome { Some(stored) } else { None })
+    };
+    if extended().count() >= replies.majority() {
+        let revision = extended().map(|stored| stored.revision).max()?;
+        let deadline = extended().map(|stored| stored.deadline).min()?;
+        return Some(Decision::Extended(Stored { revision, deadline }));
+    }
+    let different = replies.count(|outcome| *outcome == ExtendOutcome::Different);
+    let absent = replies.count(|outcome| *outcome == ExtendOutcome::Absent);
+    replies.is_more_than_a_minority(different + absent).then_some(Decision::Lost(if different >= replies.majority() {
+        ExtendOutcome::Different
+    } else {
+        ExtendOutcome::Absent
+    }))
+}

@@ -1,0 +1,226 @@
+//! A quorum as a store.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
+use super::members::{ASSUMED_TTL, Answer, Answers};
+use super::replies::{Replies, by_value, of_majority};
+use super::{Quorum, now};
+use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome};
+
+#[async_trait]
+impl Cache for Quorum {
+    fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
+    async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
+        self.set_if_absent(key, value, ttl, Duration::ZERO).await
+    }
+
+    /// Makes an attempt whenever the members say that the key may be free. Of the callers of this process only one does, so the number of
+    /// waiters does not matter to the members. They are served first come, first served; those of other processes contend.
+    async fn set_if_absent(
+        &self,
+        key: &str,
+        value: &str,
+        ttl: Option<Duration>,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        let ends = now().checked_add(wait).unwrap_or_else(|| now() + FOR_EVER);
+        let left = || ends.saturating_duration_since(now());
+        // A caller whose turn does not come makes an attempt at the end of its wait.
+        let _permit = if wait.is_zero() { None } else { timeout(wait, self.queues.permit(key)).await.ok() };
+        let mut candidate = Candidate::new(self, key, value, ttl.unwrap_or(self.default_ttl));
+        loop {
+            let last = left().is_zero();
+            match candidate.run().await? {
+                Election::Granted(stored) => return Ok(SetOutcome::Stored(stored)),
+                Election::Held(entry) if last => {
+                    candidate.give_up();
+                    return Ok(SetOutcome::Occupied(entry));
+                }
+                Election::Held(_) => self.watch(key, left()).await,
+                Election::Split if last => return Err(self.split()),
+                Election::Split => sleep(self.jittered(self.timeout / 4).min(left())).await,
+            }
+        }
+    }
+
+    async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
+        self.extend(key, value, ttl).await
+    }
+
+    async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        let mut answers = self.ask(|member| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            async move { member.delete_if_equal(&key, &value).await }
+        });
+        let (mut replies, mut outcome) = (Replies::of(self.members.len()), None);
+        while outcome.is_none()
+            && let Some((member, answer)) = answers.next().await
+        {
+            replies.add(member, answer);
+            outcome = deleted(&replies);
+        }
+        // A member without the value may still be restored: it is told that the value was withdrawn.
+        let needs_withdrawal: fn(&_) -> _ = match outcome {
+            Some(DeleteOutcome::Deleted) => |answer| !matches!(answer, Ok(DeleteOutcome::Deleted)),
+            _ => Result::is_err,
+        };
+        let result = outcome.ok_or_else(|| self.failure(&replies));
+        self.withdraw_from(key, value, &replies, answers, needs_withdrawal);
+        result
+    }
+
+    /// Answers when a majority of the members has; the others are asked again in the background.
+    async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
+        let mut answers = self.ask(|member| {
+            let (key, value) = (key.to_owned(), value.to_owned());
+            async move { member.withdraw(&key, &value).await }
+        });
+        let mut replies = Replies::of(self.members.len());
+        while let Some((member, answer)) = answers.next().await {
+            replies.add(member, answer);
+            if replies.count(|()| true) >= replies.majority() {
+                self.withdraw_from(key, value, &replies, answers, Result::is_err);
+                return Ok(());
+            }
+        }
+        Err(self.failure(&replies))
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
+        let mut answers = self.ask(|member| {
+            let key = key.to_owned();
+            async move { member.get(&key).await }
+        });
+        let mut replies = Replies::of(self.members.len());
+        while let Some((member, answer)) = answers.next().await {
+            replies.add(member, answer);
+            if let Some(entry) = found(&replies) {
+                return Ok(entry);
+            }
+        }
+        Err(self.failure(&replies))
+    }
+
+    async fn close(&self) {
+        _ = timeout(self.timeout, async {
+            self.tasks.close();
+            self.tasks.wait().await;
+        })
+        .await;
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        let mut answers = self.ask(|member| async move { member.keys().await });
+        let mut replies = Replies::of(self.members.len());
+        while let Some((member, answer)) = answers.next().await {
+            replies.add(member, answer);
+            // Any majority knows of every lock.
+            if replies.count(|_| true) >= replies.majority() {
+                let keys: BTreeSet<&String> = replies.answered().flat_map(|(_, keys)| keys).collect();
+                return Ok(keys.into_iter().cloned().collect());
+            }
+        }
+        Err(self.failure(&replies))
+    }
+}
+
+/// Longer than any caller waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl Quorum {
+    /// Returns when a majority of the members may have the key free, or when `wait` has passed.
+    async fn watch(&self, key: &str, wait: Duration) {
+        let mut watching = JoinSet::new();
+        for member in &*self.members {
+            let (member, key) = (member.store.clone(), key.to_owned());
+            watching.spawn(async move { member.watch(&key, wait).await.is_ok() });
+        }
+        let mut missing = self.majority();
+        let free = async {
+            while let Some(free) = watching.join_next().await {
+                missing -= usize::from(free.unwrap_or(false));
+                if missing == 0 {
+                    return;
+                }
+            }
+            // Too few members can tell. The next attempt says why; attempts without a pause would not help.
+            sleep(self.timeout).await;
+        };
+        _ = timeout(wait, free).await;
+    }
+
+    /// Withdraws the value in the background from each member that needs it, now and as the rest of the answers come.
+    fn withdraw_from<T: Send + 'static>(
+        &self,
+        key: &str,
+        value: &str,
+        replies: &Replies<T>,
+        mut answers: Answers<T>,
+        needs_withdrawal: fn(&Answer<T>) -> bool,
+    ) {
+        for (member, answer) in replies.all() {
+            if needs_withdrawal(answer) {
+                self.withdraw_later(member, key, value, ASSUMED_TTL, None);
+            }
+        }
+        if replies.open() > 0 {
+            let (quorum, key, value) = (self.clone(), key.to_owned(), value.to_owned());
+            self.tasks.spawn(async move {
+                while let Some((member, answer)) = answers.next().await {
+                    if needs_withdrawal(&answer) {
+                        quorum.withdraw_later(member, &key, &value, ASSUMED_TTL, None);
+                    }
+                }
+            });
+        }
+    }
+
+    fn split(&self) -> CacheError {
+        let message = format!(
+            "no caller had a majority of the {} caches within {:?}: several contend, or one went away; try again",
+            self.members.len(),
+            SPLIT_TIMEOUTS * self.timeout
+        );
+        CacheError::new(ErrorKind::Unavailable, message)
+    }
+}
+
+/// What a majority of the members says of a deletion so far.
+fn deleted(replies: &Replies<DeleteOutcome>) -> Option<DeleteOutcome> {
+    let count = |outcome| replies.count(|answer| *answer == outcome);
+    let (deleted, different, absent) =
+        (count(DeleteOutcome::Deleted), count(DeleteOutcome::Different), count(DeleteOutcome::Absent));
+    if deleted >= replies.majority() {
+        return Some(DeleteOutcome::Deleted);
+    }
+    if different >= replies.majority() {
+        return Some(DeleteOutcome::Different);
+    }
+    if replies.is_more_than_a_minority(different + absent) {
+        return Some(DeleteOutcome::Absent);
+    }
+    // The members that failed may have been part of the majority.
+    let is_complete = replies.open() == 0 && !replies.is_more_than_a_minority(replies.failed());
+    is_complete.then_some(DeleteOutcome::Deleted)
+}
+
+/// What a majority of the members has so far, if that is certain.
+fn found(replies: &Replies<Option<Entry>>) -> Option<Option<Entry>> {
+    let values = by_value(replies.answered().filter_map(|(_, entry)| entry.as_ref()));
+    let most = values.first().map_or(&[][..], |entries| &entries[..]);
+    if let Some(entry) = of_majority(most, replies.majority()) {
+        return Some(Some(entry));
+    }
+    // A minority's value is no lock, unless the members that did not answer have it too.
+    let possible = most.len() + replies.failed() + replies.open();
+    (possible < replies.majority()).then_some(None)
+}

@@ -1,0 +1,161 @@
+//! What an error of Redis means to who asked.
+
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
+
+use super::address::Address;
+use crate::store::{CacheError, ErrorKind};
+
+/// Puts an error into its class, with a sentence that names the cause and the way out.
+pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
+    if matches!(error.kind(), RedisKind::UnexpectedReturnType | RedisKind::Parse) {
+        // The error quotes the answer, and with it perhaps a token.
+        return CacheError::new(ErrorKind::Unavailable, format!("{address} answers what Redis would not"));
+    }
+    let (kind, why) = classify(&error, address.is_cluster());
+    let translated = CacheError::new(kind, format!("{address} {}", redacted(&why, address.password())));
+    let said = error.to_string();
+    let tells = said.contains(QUOTES) || said != redacted(&said, address.password());
+    if tells { translated } else { translated.caused_by(error) }
+}
+
+/// A server that does not know a command quotes what it was given.
+const QUOTES: &str = ", with args beginning";
+
+/// Without what a server may have been told and nobody else may learn: the password, and whatever looks like half a token.
+fn redacted(text: &str, password: Option<&str>) -> String {
+    const HALF: usize = 16;
+    let text = match password {
+        Some(password) if !password.is_empty() => text.replace(password, "..."),
+        _ => text.to_owned(),
+    };
+    let (mut redacted, mut rest) = (String::new(), &text[..]);
+    while !rest.is_empty() {
+        let (digits, others) = rest.split_at(rest.find(|char: char| !char.is_ascii_hexdigit()).unwrap_or(rest.len()));
+        redacted += if digits.len() < HALF { digits } else { "..." };
+        let (between, digits) =
+            others.split_at(others.find(|char: char| char.is_ascii_hexdigit()).unwrap_or(others.len()));
+        redacted += between;
+        rest = digits;
+    }
+    redacted
+}
+
+/// Whether the connection is of no more use: it broke, or it leads to a server that has stepped down.
+pub(super) fn breaks_connection(error: &RedisError) -> bool {
+    use ServerErrorKind::{MasterDown, ReadOnly};
+    error.is_io_error()
+        || error.is_unrecoverable_error()
+        || matches!(error.kind(), RedisKind::Server(ReadOnly | MasterDown))
+}
+
+/// Whether the connection was lost after something may have been sent, so that only the answer is missing.
+pub(super) fn loses_answer(error: &RedisError) -> bool {
+    error.is_io_error() && !error.is_connection_refusal() && !error.is_timeout()
+}
+
+/// Whether a server is about to take over from another, or a slot is on its way from one to another.
+pub(super) fn is_passing(error: &RedisError) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    let passing = [RedisKind::Server(BusyLoading), RedisKind::Server(MasterDown), RedisKind::Server(ReadOnly)];
+    let unknown = [
+        RedisKind::ClusterConnectionNotFound,
+        RedisKind::MasterNameNotFoundBySentinel,
+        RedisKind::NoValidReplicasFoundBySentinel,
+    ];
+    let kind = error.kind();
+    error.is_cluster_error()
+        || passing.contains(&kind)
+        || unknown.contains(&kind)
+        || (error.is_io_error() && !error.is_timeout())
+}
+
+/// What servers say of commands, keys and channels that a user may not use, or that were renamed away.
+const REFUSALS: [&str; 8] = [
+    "NOPERM",
+    "ACL failure in script",
+    "user executing the script can't",
+    "No permissions to access a",
+    "Unknown Redis command called from script",
+    "Unknown command called from script",
+    "Invalid command passed to redis.acl_check_cmd",
+    "Invalid command passed to server.acl_check_cmd",
+];
+
+fn classify(error: &RedisError, cluster: bool) -> (ErrorKind, String) {
+    use ErrorKind::{Denied, Invalid, Unavailable};
+    let said = said(error);
+    let says = |code: &str| error.code() == Some(code) || said.contains(code);
+    match error.kind() {
+        _ if says("LOCKTYPE") => {
+            (Invalid, "has something that is not a lock under this name; use another name or prefix".into())
+        }
+        _ if says("WRONGTYPE") => (
+            Denied,
+            "has something that is not ours under a key of Locker's own; use another prefix, or delete the keys under it that are not locks".into(),
+        ),
+        _ if says("NOAUTH") => (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into()),
+        _ if says("WRONGPASS") => (Denied, "refuses the user name or password".into()),
+        _ if says("OOM ") => (Unavailable, "is out of memory; give it more, or let what may go expire".into()),
+        _ if said.to_ascii_lowercase().contains("unknown command 'evalsha'") => {
+            (Denied, "runs no scripts, which everything that a lock does needs: permit EVALSHA and SCRIPT LOAD".into())
+        }
+        _ if said.to_ascii_lowercase().contains("unknown command") => {
+            (Denied, format!("does not offer a command that a lock needs: {said}"))
+        }
+        _ if REFUSALS.iter().any(|refusal| says(refusal)) => {
+            (Denied, format!("does not permit this user what a lock needs: {said}"))
+        }
+        RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
+        RedisKind::RESP3NotSupported => (Denied, "is too old: version 6 or later is needed".into()),
+        RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),
+        RedisKind::Io if said.contains("certificate") => (
+            Denied,
+            format!("shows a certificate that is not trusted here; name its authority, with --ca FILE: {said}"),
+        ),
+        RedisKind::Io if error.is_timeout() => (Unavailable, "does not answer in time".into()),
+        RedisKind::Io => (Unavailable, format!("cannot be reached: {said}")),
+        RedisKind::Server(ServerErrorKind::ReadOnly) => {
+            (Unavailable, "is a replica and cannot write; point to the primary".into())
+        }
+        RedisKind::Server(ServerErrorKind::BusyLoading) => {
+            (Unavailable, "is still loading its data; try again soon".into())
+        }
+        RedisKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::Moved | ServerErrorKind::Ask) if cluster => {
+            (Unavailable, "moves this lock's slot to another node; try again soon".into())
+        }
+        RedisKind::Server(ServerErrorKind::CrossSlot | ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+            (Denied, "is part of a cluster; address it as one: redis+cluster://HOST".into())
+        }
+        _ => (Unavailable, format!("failed: {said}")),
+    }
+}
+
+/// The server's or the system's own words.
+fn said(error: &RedisError) -> String {
+    let said = match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    };
+    let said = said.split_once(QUOTES).map_or(&said[..], |(said, _)| said);
+    // They may be shown on a terminal.
+    said.replace(char::is_control, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_was_told_is_not_repeated() {
+        for (said, shown) in [
+            ("ERR max number of clients reached", "ERR max number of clients reached"),
+            ("ERR me:0123456789abcdef0123456789abcdef, deadbeef", "ERR me:..., deadbeef"),
+            ("0123456789abcdef0", "..."),
+            ("HELLO 3 AUTH user secret", "HELLO 3 AUTH user ..."),
+            ("", ""),
+        ] {
+            assert_eq!(redacted(said, Some("secret")), shown);
+        }
+        assert_eq!(redacted("ERR", Some("")), "ERR");
+    }
+}

@@ -1,0 +1,265 @@
+//! Waiting in the queue of a lock. `docs/protocol.md` describes the queue.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use redis::RedisResult;
+use tokio::time::timeout;
+
+use super::keys::{Keys, SEPARATOR};
+use super::pubsub::{HandOff, Place, Subscriber};
+use super::reply::{Reply, malformed};
+use super::retry::Request;
+use super::script::{Invocation, Mark, Script, script};
+use super::{Redis, millis};
+use crate::store::{CacheError, ErrorKind, SetOutcome, Stored};
+
+static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "final", "enqueue");
+
+/// How long a queue is kept after the last request of a waiter, and a client's key after its last report.
+const KEEP_QUEUE: Duration = Duration::from_secs(10);
+const KEEP_CLIENT: Duration = Duration::from_secs(6);
+/// The longest interval between two reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// The shortest interval at which a waiter looks that does not report.
+const LOOK_INTERVAL: Duration = Duration::from_secs(6);
+/// The generation of no connection.
+const UNKNOWN: u64 = 0;
+/// How long to wait before an unconfirmed lock is requested again.
+const CONFIRM_DELAY: Duration = Duration::from_millis(100);
+
+/// A caller in a queue.
+struct Waiter<'a> {
+    redis: &'a Redis,
+    keys: &'a Keys,
+    value: &'a str,
+    ttl: Duration,
+    channel: &'a str,
+    entry: &'a str,
+    subscriber: Subscriber<'a>,
+    /// 0 until the server has given one.
+    ticket: u64,
+    /// Whether an earlier copy of a request may still be under way.
+    retried: bool,
+    ends: Instant,
+}
+
+enum Enqueued {
+    Stored(Stored),
+    /// In the queue; the next request is due after this time at the latest.
+    Queued(Duration),
+    /// The key is free, for one that only watches.
+    Free,
+}
+
+impl Redis {
+    /// Stores the value when its turn comes, or answers what is under the key when the wait is over.
+    pub(super) async fn wait_in_queue(
+        &self,
+        name: &str,
+        value: &str,
+        ttl: Duration,
+        wait: Duration,
+    ) -> Result<SetOutcome, CacheError> {
+        let (ends, keys) = (Instant::now() + wait, self.keys(name));
+        let channel = keys.channel(self.connection.client_id());
+        let entry = [self.connection.client_id(), &millis(ttl), value].join(&SEPARATOR.to_string());
+        let place = Place { channel: &channel, queue: &keys.queue, name, value, entry: &entry };
+        let subscriber = self.subscriber(place);
+        let (keys, channel, entry) = (&keys, &channel[..], &entry[..]);
+        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
+            .wait()
+            .await
+    }
+
+    /// Returns when the key is free, or may be, or when `wait` is over.
+    pub(super) async fn watch_key(&self, name: &str, wait: Duration) -> Result<(), CacheError> {
+        let (ends, keys) = (Instant::now() + wait, self.keys(name));
+        let channel = keys.channel(self.connection.client_id());
+        let value = format!("watch {:016x}", getrandom::u64().unwrap_or_default());
+        let entry = [self.connection.client_id(), "0", &value].join(&SEPARATOR.to_string());
+        let place = Place { channel: &channel, queue: &keys.queue, name, value: &value, entry: &entry };
+        let subscriber = self.subscriber(place);
+        let (keys, channel, entry, value) = (&keys, &channel[..], &entry[..], &value[..]);
+        let ttl = Duration::ZERO;
+        Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
+            .watch()
+            .await
+    }
+
+    fn subscriber<'a>(&self, place: Place<'a>) -> Subscriber<'a> {
+        let connection = self.connection.clone();
+        let runtime = tokio::runtime::Handle::current();
+        self.connection.subscriptions().subscribe(place, move |channel| {
+            runtime.spawn(async move { connection.unsubscribe_if_idle(&channel).await });
+        })
+    }
+}
+
+impl Waiter<'_> {
+    async fn wait(mut self) -> Result<SetOutcome, CacheError> {
+        loop {
+            if let Some(outcome) = self.subscribe(self.ticket == 0).await? {
+                return Ok(outcome);
+            }
+            self.subscriber.set_queued(true);
+            let report = self.subscriber.is_reporter();
+            let interval = match self.enqueue(report).await? {
+                Enqueued::Stored(stored) => return self.granted(stored).await,
+                Enqueued::Queued(interval) => interval,
+                Enqueued::Free => return Err(self.redis.translate(malformed())),
+            };
+            _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
+            if let Some(stored) = self.subscriber.take_hand_off().and_then(|hand_off| self.stored(hand_off)) {
+                return self.granted(stored).await;
+            }
+            if self.left().is_zero() {
+                return self.leave().await;
+            }
+        }
+    }
+
+    async fn watch(mut self) -> Result<(), CacheError> {
+        _ = self.subscribe(false).await?;
+        let Enqueued::Queued(interval) = self.enqueue(true).await? else { return Ok(()) };
+        _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
+        Ok(())
+    }
+
+    /// Makes the server notify this client, unless it does already. Before that, an attempt may spare the subscription; it overtakes no
+    /// one. The lock keeps callers of this client in their order meanwhile.
+    async fn subscribe(&mut self, attempt: bool) -> Result<Option<SetOutcome>, CacheError> {
+        let connection = &self.redis.connection;
+        let mut subscribed = self.subscriber.lock().lock().await;
+        let before = connection.generation();
+        if before.is_some() && *subscribed == before {
+            return Ok(None);
+        }
+        if attempt {
+            let attempt = self.redis.set_confirmed(self.keys, self.value, self.ttl, None, Mark::Never);
+            let (outcome, retried) = attempt.await?;
+            self.retried |= retried;
+            match outcome {
+                SetOutcome::Stored(_) if retried => return self.set().await.map(Some),
+                SetOutcome::Stored(_) => return Ok(Some(outcome)),
+                SetOutcome::Occupied(_) => {}
+            }
+        }
+        // If this is dropped now, the server may have subscribed all the same.
+        *subscribed = Some(UNKNOWN);
+        let before = connection.generation();
+        () = connection.execute(&Request::Subscribe(self.channel)).await?;
+        // If the connection was replaced meanwhile, it is not known which one is subscribed.
+        *subscribed = before.filter(|_| before == connection.generation());
+        Ok(None)
+    }
+
+    async fn enqueue(&mut self, report: bool) -> Result<Enqueued, CacheError> {
+        let Keys { lock, fence, queue, grace, .. } = self.keys;
+        let (withdrawn, client) =
+            (self.keys.withdrawn(self.value), self.keys.client(self.redis.connection.client_id()));
+        let keys = [lock, fence, queue, grace, &withdrawn[..], &client];
+        let keys = if report { &keys[..] } else { &keys[..5] };
+        let (ttl, ticket) = (millis(self.ttl), self.ticket.to_string());
+        let (keep_queue, keep_client) = (millis(KEEP_QUEUE), millis(KEEP_CLIENT));
+        let args = [self.value, &ttl, self.entry, &ticket, &keep_queue, &keep_client, self.channel];
+        let enqueue = Invocation { script: &ENQUEUE, slot: self.keys.slot, keys, args: &args, mark: self.mark() };
+        let mut reply = self.redis.connection.run(&enqueue).await?;
+        self.retried |= reply.retried;
+        match &reply.outcome[..] {
+            "queued" => {
+                let (ticket, added) = self.redis.parsed((|| RedisResult::Ok((reply.number()?, reply.number()?)))())?;
+                let missing = self.ticket != 0 && added == 1;
+                self.ticket = ticket;
+                if !report {
+                    return Ok(Enqueued::Queued(self.look_interval()));
+                }
+                if missing {
+                    self.subscriber.wake_others(None);
+                }
+                self.reported(&mut reply).await.map(Enqueued::Queued)
+            }
+            "free" => Ok(Enqueued::Free),
+            _ => match self.redis.set_outcome(&mut reply, self.ttl)? {
+                SetOutcome::Stored(stored) => Ok(Enqueued::Stored(stored)),
+                SetOutcome::Occupied(_) => Err(self.redis.translate(malformed())),
+            },
+        }
+    }
+
+    /// When a waiter that does not report looks whether a message was lost: the more there are, the more rarely.
+    fn look_interval(&self) -> Duration {
+        let waiters = u32::try_from(self.subscriber.waiters()).unwrap_or(u32::MAX);
+        LOOK_INTERVAL + Duration::from_millis(5).saturating_mul(waiters)
+    }
+
+    /// When the next report is due.
+    async fn reported(&self, reply: &mut Reply) -> Result<Duration, CacheError> {
+        let fields = (|| RedisResult::Ok((reply.left()?, reply.number()?, reply.number()?, reply.text()?)))();
+        let (left, ahead, subscribed, holder) = self.redis.parsed(fields)?;
+        // The message that told another waiter of this client so may have been lost.
+        self.subscriber.wake_others(Some(&holder));
+        if subscribed == 0 {
+            // A node of a cluster that took over: it does not know the subscription.
+            *self.subscriber.lock().lock().await = None;
+            return Ok(CONFIRM_DELAY);
+        }
+        let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let usual = Duration::from_millis(500)
+            .saturating_add(Duration::from_millis(50).saturating_mul(ahead))
+            .min(REPORT_INTERVAL);
+        // Only the head reports as soon as the lock has expired.
+        let stagger = Duration::from_millis(20).saturating_mul(ahead).min(REPORT_INTERVAL) + Duration::from_millis(1);
+        Ok(left.map_or(usual, |left| usual.min(left + stagger)))
+    }
+
+    /// A lease that was handed over. None if the server has to be asked: the lease is over, the message does not tell since when it lasts,
+    /// or an earlier copy of a request may come late, which the next request makes the server refuse.
+    fn stored(&self, hand_off: HandOff) -> Option<Stored> {
+        if self.retried {
+            return None;
+        }
+        let now = Instant::now();
+        let since = self.redis.connection.reading(self.keys.slot)?.instant_of(hand_off.at, now)?;
+        let deadline = since.checked_add(self.ttl)?;
+        (deadline > now).then_some(Stored { revision: hand_off.fence, deadline })
+    }
+
+    /// The lock is ours. Where replicas have to confirm that, it is requested again until they have.
+    async fn granted(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
+        let mut outcome = Ok(SetOutcome::Stored(stored));
+        if self.redis.replicas > 0 {
+            outcome = self.set().await;
+            while is_unavailable(&outcome) && self.left() > CONFIRM_DELAY {
+                tokio::time::sleep(CONFIRM_DELAY).await;
+                outcome = self.set().await;
+            }
+        }
+        self.subscriber.set_queued(outcome.is_err());
+        outcome
+    }
+
+    /// The last step of a wait.
+    async fn leave(mut self) -> Result<SetOutcome, CacheError> {
+        let outcome = self.set().await;
+        self.subscriber.set_queued(outcome.is_err());
+        outcome
+    }
+
+    async fn set(&self) -> Result<SetOutcome, CacheError> {
+        let set = self.redis.set_confirmed(self.keys, self.value, self.ttl, Some(self.entry), self.mark());
+        set.await.map(|(outcome, _)| outcome)
+    }
+
+    fn mark(&self) -> Mark {
+        if self.retried { Mark::Always } else { Mark::IfRetried }
+    }
+
+    fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+}
+
+fn is_unavailable(outcome: &Result<SetOutcome, CacheError>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+}

@@ -1,0 +1,161 @@
+//! What a server is asked to do, and when it is asked again.
+
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
+
+use super::client::Client;
+use super::clock::Reading;
+use super::connection::Connection;
+use super::failure;
+use super::reply::Reply;
+use super::script::{Invocation, Mark, Terms};
+use crate::store::{CacheError, ErrorKind};
+use crate::time::millis_ceil;
+
+/// What is not a script.
+pub(super) enum Request<'a> {
+    Command(&'a Cmd),
+    Subscribe(&'a str),
+    /// All keys that match a pattern.
+    Keys(&'a str),
+}
+
+/// How many replicas are to confirm a script, and after which outcomes.
+#[derive(Clone, Copy)]
+pub(super) struct Confirmation {
+    pub(super) replicas: u32,
+    pub(super) wrote: fn(&str) -> bool,
+}
+
+/// The outcome of a script whose use-by had passed.
+const LATE: &str = "late";
+/// How often a script that was late is repeated: the first request to a server always is, and a clock may have been set.
+const MOST_LATE: usize = 3;
+/// How long to wait before a server is asked that is about to take over.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// Decides whether a failed attempt is repeated.
+struct Retries {
+    started: Instant,
+    retried: bool,
+    again: bool,
+}
+
+impl Retries {
+    fn new() -> Self {
+        Self { started: Instant::now(), retried: false, again: false }
+    }
+
+    /// Returns when it is time for the next attempt, or with the error: a connection that was idle may have been cut long ago, and every
+    /// request can be repeated once. Where another server takes over, that is waited for.
+    async fn after(&mut self, connection: &Connection, error: redis::RedisError) -> Result<(), CacheError> {
+        let loses_answer = failure::loses_answer(&error);
+        self.retried |= loses_answer;
+        let waits = connection.address().is_redundant() && failure::is_passing(&error);
+        if waits && self.started.elapsed() + RETRY_DELAY < connection.timeout() {
+            tokio::time::sleep(RETRY_DELAY).await;
+        } else if self.again || !loses_answer {
+            return Err(failure::translate(connection.address(), error));
+        }
+        self.again = true;
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// Runs a script. Each attempt has the instant at which it times out as its use-by, in the server's time as far as it is known. An
+    /// attempt that lost its connection may take effect until then.
+    pub(super) async fn run(&self, invocation: &Invocation<'_>) -> Result<Reply, CacheError> {
+        self.run_confirmed(invocation, None).await.map(|(reply, _)| reply)
+    }
+
+    /// Runs a script and then, if it wrote, waits until so many replicas have confirmed that. Answers how many have.
+    pub(super) async fn run_confirmed(
+        &self,
+        invocation: &Invocation<'_>,
+        confirmation: Option<Confirmation>,
+    ) -> Result<(Reply, i64), CacheError> {
+        let (mut retries, mut late) = (Retries::new(), 0);
+        loop {
+            match self.attempt(|client| self.run_once(invocation, confirmation, retries.retried, client)).await {
+                Ok((reply, _)) if reply.outcome == LATE && late < MOST_LATE => late += 1,
+                Ok((reply, _)) if reply.outcome == LATE => return Err(self.clock_jumps()),
+                Ok((mut reply, confirmed)) => {
+                    reply.retried = retries.retried;
+                    return Ok((reply, confirmed));
+                }
+                // Boxed to keep the common future small.
+                Err(error) => Box::pin(retries.after(self, error)).await?,
+            }
+        }
+    }
+
+    async fn run_once(
+        &self,
+        invocation: &Invocation<'_>,
+        confirmation: Option<Confirmation>,
+        retried: bool,
+        mut client: Client,
+    ) -> RedisResult<(Reply, i64)> {
+        let slot = if matches!(client, Client::Cluster(_)) { invocation.slot } else { 0 };
+        let use_by = self.clocks().use_by(slot, Instant::now() + self.timeout());
+        let marks = invocation.mark == Mark::Always || (retried && invocation.mark == Mark::IfRetried);
+        let mark = if marks { millis_ceil(self.longest_delay()) } else { 0 };
+        let reply = invocation.run(&mut client, Terms { use_by, mark }).await?;
+        self.clocks().note(slot, reply.reading);
+        let Some(Confirmation { replicas, wrote }) = confirmation else { return Ok((reply, 0)) };
+        if !wrote(&reply.outcome) {
+            return Ok((reply, i64::from(replicas)));
+        }
+        // On the same connection: the server waits for what was written through it.
+        let confirmed = Box::pin(client.confirmations(replicas, invocation.slot)).await?;
+        Ok((reply, confirmed))
+    }
+
+    fn clock_jumps(&self) -> CacheError {
+        let message = format!("{} has a clock that jumps: no request arrives in time", self.address());
+        CacheError::new(ErrorKind::Unavailable, message)
+    }
+
+    /// Sends what is not a script.
+    pub(super) async fn execute<T: FromRedisValue>(&self, request: &Request<'_>) -> Result<T, CacheError> {
+        let mut retries = Retries::new();
+        loop {
+            match self.attempt(|client| request.execute(client)).await {
+                Ok(value) => return Ok(value),
+                Err(error) => Box::pin(retries.after(self, error)).await?,
+            }
+        }
+    }
+
+    /// Makes one attempt, and leaves the connection in order for the next one.
+    async fn attempt<T, F>(&self, send: impl FnOnce(Client) -> F) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let (client, generation) = self.get().await?;
+        let heals_itself = matches!(client, Client::Cluster(_));
+        send(client).await.inspect_err(|error| {
+            if !heals_itself && failure::breaks_connection(error) {
+                self.invalidate(generation);
+            }
+        })
+    }
+
+    /// What is known of the clock of the server that serves a slot.
+    pub(super) fn reading(&self, slot: u16) -> Option<Reading> {
+        self.clocks().reading(if self.address().is_cluster() { slot } else { 0 })
+    }
+}
+
+impl Request<'_> {
+    async fn execute<T: FromRedisValue>(&self, mut client: Client) -> RedisResult<T> {
+        let answer = match self {
+            Self::Command(command) => return command.query_async(&mut client).await,
+            Self::Keys(pattern) => Box::pin(client.keys(pattern)).await?,
+            Self::Subscribe(channel) => Box::pin(client.subscribe(channel)).await.map(|()| Value::Nil)?,
+        };
+        Ok(T::from_redis_value(answer)?)
+    }
+}

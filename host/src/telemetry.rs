@@ -1,0 +1,63 @@
+//! Events through `tracing`, and metrics through the `metrics` facade.
+//!
+//! Names of locks are in the events only: as labels of metrics there might be too many. Tokens are in neither.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tracing::{debug, warn};
+
+use crate::{Error, Holder, Lease};
+
+/// A `lock` was answered.
+pub(crate) fn attempted() {
+    counter!("locker_attempts_total").increment(1);
+}
+
+pub(crate) fn granted(name: &str, lease: &Lease, waited: Duration) {
+    counter!("locker_grants_total").increment(1);
+    histogram!("locker_wait_seconds").record(waited);
+    debug!(lock = name, fence = lease.fence, ttl = ?lease.ttl, ?waited, "granted");
+}
+
+pub(crate) fn held(name: &str, holder: &Holder, waited: Duration) {
+    counter!("locker_held_total").increment(1);
+    debug!(lock = name, owner = holder.owner, fence = holder.fence, left = ?holder.ttl, ?waited, "held by another");
+}
+
+/// An operation failed.
+pub(crate) fn failed(operation: &'static str, error: &Error) {
+    let class = error.kind().name();
+    counter!("locker_errors_total", "operation" => operation, "class" => class).increment(1);
+    warn!(lock = error.lock().map(cut), operation, class, error = error.message(), "failed");
+}
+
+/// A name, unless it is too long to be one: whoever makes such names up must not fill logs.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(512)]
+}
+
+/// A lock that was held is no longer: the reason as a label, and in words.
+pub(crate) fn lost(name: &str, reason: &'static str, message: &dyn Display) {
+    counter!("locker_lost_total", "reason" => reason).increment(1);
+    warn!(lock = name, reason, "lost: {message}");
+}
+
+/// A lock is held no longer, lost or not.
+pub(crate) fn released(name: &str, held: Duration) {
+    histogram!("locker_hold_seconds").record(held);
+    debug!(lock = name, ?held, "released");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_a_name_is_cut() {
+        assert_eq!(cut(&"n".repeat(512)).len(), 512);
+        assert_eq!(cut(&"n".repeat(1 << 20)).len(), 512);
+        assert_eq!(cut(&"鎖".repeat(200)).len(), 510);
+    }
+}
