@@ -72,7 +72,7 @@ async fn pair(locker: &Locker) {
 
 fn native_pair(store: &mut Native) {
     let options = Options { ttl_ms: Some(3_600_000), ..Options::default() };
-    let Ok(Lock::Granted(lease)) = lock(store, "job", &options) else { panic!("it is free") };
+    let Ok(LockOutcome::Granted(lease)) = lock(store, "job", &options) else { panic!("it is free") };
     unlock(store, "job", &lease.token).expect("memory is there");
 }
 

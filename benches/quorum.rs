@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use locker_benches::{Server, median};
-use locker_host::{Lock, LockOptions, Locker, Quorum, QuorumMember, Redis};
+use locker_host::{LockOptions, LockOutcome, Locker, Quorum, QuorumMember, Redis};
 use rslock::LockManager;
 use tokio::task::JoinSet;
 
@@ -119,7 +119,7 @@ async fn is_granted(callers: usize, name: &str, locker: impl Fn() -> Locker) -> 
             // Connected, so that all of them come at once.
             _ = locker.inspect(&name).await;
             tokio::task::yield_now().await;
-            matches!(locker.lock(&name, TTL).await, Ok(Lock::Granted(_)))
+            matches!(locker.lock(&name, TTL).await, Ok(LockOutcome::Granted(_)))
         });
     }
     calls.join_all().await.contains(&true)

@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(600);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    locker_host::keep_code_in(std::env::temp_dir().join("locker-bench"));
+    locker_host::set_compilation_cache_dir(std::env::temp_dir().join("locker-bench"));
     if std::env::args().any(|argument| argument == "compile") {
         Locker::new(Memory::default()).expect("the component runs");
         return;

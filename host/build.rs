@@ -9,7 +9,7 @@ const TARGET: &str = "wasm32-wasip2";
 
 /// What cargo sets for this build and the build of the component must not see: it is for another target, and sharing
 /// a target directory with the cargo that waits for us would never end.
-const OURS_ALONE: [&str; 7] = [
+const SCRUBBED_ENV: [&str; 7] = [
     "CARGO_BUILD_TARGET",
     "CARGO_ENCODED_RUSTFLAGS",
     "CARGO_TARGET_DIR",
@@ -47,7 +47,7 @@ fn build() -> Result<(), String> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo.current_dir(root).args(["build", "--package", "locker-guest", "--profile", "component", "--target", TARGET]);
     cargo.arg("--target-dir").arg(&target_dir);
-    for variable in OURS_ALONE {
+    for variable in SCRUBBED_ENV {
         cargo.env_remove(variable);
     }
     let built = cargo.output().map_err(|error| format!("cannot start cargo for the component: {error}"))?;

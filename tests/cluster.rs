@@ -1,8 +1,8 @@
 //! A Redis cluster.
 
-use locker_host::{ErrorKind, LockOptions, Unlock};
+use locker_host::{ErrorKind, LockOptions, UnlockOutcome};
 
-use crate::harness::{Cluster, Command, LONG, a_moment, extended, granted, held, patiently, until};
+use crate::harness::{Cluster, Command, LONG, a_moment, extended, granted, held, until, waiting_options};
 
 #[tokio::test]
 async fn locks_work_in_every_slot() {
@@ -12,7 +12,7 @@ async fn locks_work_in_every_slot() {
         let lease = granted(locker.lock(name, LockOptions::from(LONG).owner("me")).await);
         assert_eq!(held(other.lock(name, LONG).await).owner.as_deref(), Some("me"));
         assert_eq!(extended(other.extend(name, &lease.token, LONG).await).fence, lease.fence);
-        assert_eq!(other.unlock(name, &lease.token).await.unwrap(), Unlock::Released);
+        assert_eq!(other.unlock(name, &lease.token).await.unwrap(), UnlockOutcome::Released);
         assert_eq!(locker.inspect(name).await.unwrap(), None);
     }
 }
@@ -24,7 +24,7 @@ async fn a_lock_is_handed_over_on_any_node() {
     for name in ["a", "b", "c"] {
         let lease = granted(holder.lock(name, LONG).await);
         let other = cluster.locker();
-        let waiter = tokio::spawn(async move { other.lock(name, patiently()).await });
+        let waiter = tokio::spawn(async move { other.lock(name, waiting_options()).await });
         a_moment().await;
         holder.unlock(name, &lease.token).await.unwrap();
         // It is not free meanwhile: where the waiter listens, the lock's own node knows of it.
@@ -56,7 +56,7 @@ async fn a_lock_goes_to_one_alone_after_a_planned_failover() {
     let cluster = Cluster::start_lopsided().await;
     let (holder, old, new) = (cluster.locker(), &cluster.nodes[0], &cluster.nodes[3]);
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = old.waiter(cluster.locker(), patiently()).await;
+    let waiter = old.waiter(cluster.locker(), waiting_options()).await;
     () = new.run(&["CLUSTER", "FAILOVER"]).await;
     old.replicates("master_link_status:up").await;
     // The waiter still listens to the old primary, which passes on what the new one publishes.
@@ -70,7 +70,7 @@ async fn a_lock_whose_slot_moves_to_another_node_goes_to_one_alone() {
     let cluster = Cluster::start_lopsided().await;
     let holder = cluster.locker();
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = cluster.nodes[0].waiter(cluster.locker(), patiently()).await;
+    let waiter = cluster.nodes[0].waiter(cluster.locker(), waiting_options()).await;
     cluster.move_slot_of("lock:job", 0, 1).await;
     held(cluster.locker().lock("job", LONG).await);
     holder.unlock("job", &lease.token).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_slot_that_is_about_to_move_stops_no_renewal_and_is_no_misconfiguratio
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("moves this lock's slot to another node"), "{error}");
     cluster.move_slot_of("lock:job", 0, 1).await;
-    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
 }
 
 #[tokio::test]

@@ -3,29 +3,31 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use locker_host::{Lock, Locker, Unlock};
+use locker_host::{LockOutcome, Locker, UnlockOutcome};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, On, RedisServer, granted, held, patiently, until};
+use crate::harness::{Backend, LONG, RedisServer, granted, held, until, waiting_options};
 
 #[rstest]
 #[tokio::test]
-async fn of_100_concurrent_callers_exactly_one_wins(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn of_100_concurrent_callers_exactly_one_wins(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let mut callers = JoinSet::new();
     for _ in 0..100 {
         let locker = store.locker.clone();
         callers.spawn(async move { locker.lock("job", LONG).await.unwrap() });
     }
     let outcomes = callers.join_all().await;
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Lock::Granted(_))).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, LockOutcome::Granted(_))).count(), 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn unprotected_increments_under_the_lock_are_never_lost(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn unprotected_increments_under_the_lock_are_never_lost(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     // Two hosts that share the store behave as one.
     let hosts = [store.locker.clone(), store.another_host()];
     let counter = Arc::new(AtomicU64::new(0));
@@ -39,32 +41,32 @@ async fn unprotected_increments_under_the_lock_are_never_lost(#[values(On::Memor
 
 async fn increment(locker: Locker, counter: Arc<AtomicU64>, times: usize) {
     for _ in 0..times {
-        let lease = granted(locker.lock("counter", patiently()).await);
+        let lease = granted(locker.lock("counter", waiting_options()).await);
         let seen = counter.load(Ordering::Relaxed);
         tokio::task::yield_now().await;
         counter.store(seen + 1, Ordering::Relaxed);
-        assert_eq!(locker.unlock("counter", &lease.token).await.unwrap(), Unlock::Released);
+        assert_eq!(locker.unlock("counter", &lease.token).await.unwrap(), UnlockOutcome::Released);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn lock_right_after_unlock_works_ten_times_in_a_row(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn lock_right_after_unlock_works_ten_times_in_a_row(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     for _ in 0..10 {
         let lease = store.take("job", LONG).await;
-        assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+        assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn two_hosts_that_share_a_store_behave_as_one(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn two_hosts_that_share_a_store_behave_as_one(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let other = store.another_host();
     let lease = store.take("job", LONG).await;
     held(other.lock("job", LONG).await);
-    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     granted(other.lock("job", LONG).await);
     held(store.locker.lock("job", LONG).await);
 }
@@ -94,7 +96,7 @@ async fn a_thousand_waiters_are_served_in_order_and_each_hand_off_costs_the_same
 }
 
 async fn take_turn(locker: Locker, served: Arc<Mutex<Vec<String>>>) {
-    let lease = granted(locker.lock("job", patiently()).await);
+    let lease = granted(locker.lock("job", waiting_options()).await);
     served.lock().unwrap().push(lease.token.as_str().to_owned());
     locker.unlock("job", &lease.token).await.unwrap();
 }

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use rstest::rstest;
 use tokio::time::sleep;
 
-use crate::harness::{BEATING, Command, Ran, Running, STUBBORN, granted, patiently, send, until};
+use crate::harness::{BEATING, Command, Ran, Running, STUBBORN, granted, send, until, waiting_options};
 
 const TTL: Duration = Duration::from_secs(1);
 
@@ -115,7 +115,7 @@ async fn a_command_is_killed_before_the_lease_ends_and_no_later() {
     send(&running.locker, Signal::SIGSTOP);
     let beat = |file: &Path| file.metadata().unwrap().modified().unwrap();
     let locker = running.server.locker();
-    granted(locker.lock("job", patiently()).await);
+    granted(locker.lock("job", waiting_options()).await);
     let granted = std::time::SystemTime::now();
     assert!(beat(&running.file("beat")) < granted && beat(&running.file("beat.below")) < granted);
     assert!(running.was_asked() && running.is_dead().await);

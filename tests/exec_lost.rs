@@ -10,7 +10,9 @@ use rstest::rstest;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::harness::{BEATING, Command, LONG, Ran, RedisServer, Running, STUBBORN, granted, patiently, send, until};
+use crate::harness::{
+    BEATING, Command, LONG, Ran, RedisServer, Running, STUBBORN, granted, send, until, waiting_options,
+};
 
 const TTL: Duration = Duration::from_secs(1);
 
@@ -100,7 +102,7 @@ async fn a_lock_can_be_kept_for_a_while_after_a_short_command() {
     assert_eq!(Command::on(&server, &exec).run().await.code, Some(0));
     assert_eq!(Command::on(&server, &exec).run().await.code, Some(75));
     let started = Instant::now();
-    granted(server.locker().lock("job", patiently()).await);
+    granted(server.locker().lock("job", waiting_options()).await);
     assert!(started.elapsed() < LONG / 2);
 }
 
@@ -110,7 +112,7 @@ async fn a_command_that_dies_frees_the_lock_at_once() {
     let group = running.command();
     kill(group, Signal::SIGKILL).unwrap();
     let locker = running.server.locker();
-    granted(locker.lock("job", patiently()).await);
+    granted(locker.lock("job", waiting_options()).await);
     // What a command leaves behind when it ends is its own affair. It holds our streams open.
     nix::sys::signal::killpg(group, Signal::SIGKILL).unwrap();
     assert_eq!(running.ended().await.code, Some(137));
@@ -147,7 +149,7 @@ async fn a_runner_that_is_stopped_past_the_time_to_live_does_not_leave_its_comma
     let running = Running::start(STUBBORN, &[]).await;
     send(&running.locker, Signal::SIGSTOP);
     let locker = running.server.locker();
-    granted(locker.lock("job", patiently()).await);
+    granted(locker.lock("job", waiting_options()).await);
     assert!(running.was_asked() && running.is_dead().await, "another holds the lock");
     send(&running.locker, Signal::SIGCONT);
     assert_eq!(running.ended().await.code, Some(74));
@@ -174,7 +176,7 @@ async fn a_holder_that_was_paused_for_too_long_writes_in_vain() {
         [vec![Pid::from_raw(running.locker.id().unwrap().try_into().unwrap()), command], running.guardians()].concat();
     // As when a whole machine is paused.
     all.iter().for_each(|id| kill(*id, Signal::SIGSTOP).unwrap());
-    let next = granted(running.server.locker().lock("job", patiently()).await);
+    let next = granted(running.server.locker().lock("job", waiting_options()).await);
     let write = ["EVAL", GUARDED_WRITE, "1", "account", &next.fence.to_string(), "in time"];
     assert_eq!(running.server.run::<String>(&write).await, "written");
     std::fs::write(running.file("go"), "").unwrap();

@@ -6,23 +6,25 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rstest::rstest;
 
-use crate::harness::{Command, LONG, On, RedisServer, SHORT, expiry, granted, held, patiently, until};
+use crate::harness::{Backend, Command, LONG, RedisServer, SHORT, expiry, granted, held, until, waiting_options};
 
 #[rstest]
 #[tokio::test]
-async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let started = Instant::now();
     store.take("job", SHORT).await;
     held(store.locker.lock("job", LONG).await);
-    store.take("job", patiently()).await;
+    store.take("job", waiting_options()).await;
     assert!(started.elapsed() >= SHORT, "{:?}", started.elapsed());
 }
 
 #[rstest]
 #[tokio::test]
-async fn what_has_expired_is_seen_by_nobody(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn what_has_expired_is_seen_by_nobody(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
     expiry().await;
     assert_eq!(store.entry("job").await, None);
@@ -40,6 +42,6 @@ async fn a_killed_holder_frees_the_name_after_its_time() {
     until(async || locker.inspect("job").await.unwrap().is_some()).await;
     kill(Pid::from_raw(holder.id().unwrap().try_into().unwrap()), Signal::SIGKILL).unwrap();
     held(locker.lock("job", LONG).await);
-    granted(locker.lock("job", patiently()).await);
+    granted(locker.lock("job", waiting_options()).await);
     assert!(started.elapsed().as_secs() >= 2);
 }

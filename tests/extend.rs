@@ -1,14 +1,14 @@
 //! Giving a lock more time, or less.
 
-use locker_host::{ErrorKind, Extended, LockOptions};
+use locker_host::{ErrorKind, ExtendOutcome, LockOptions};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, expiry, extended, granted, key_of, patiently};
+use crate::harness::{Backend, LONG, RedisServer, SHORT, expiry, extended, granted, key_of, waiting_options};
 
 #[rstest]
 #[tokio::test]
-async fn it_replaces_the_time_and_keeps_token_and_fence(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn it_replaces_the_time_and_keeps_token_and_fence(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     for ttl in [2 * LONG, LONG / 2] {
         let longer = extended(store.locker.extend("job", &lease.token, ttl).await);
@@ -21,8 +21,8 @@ async fn it_replaces_the_time_and_keeps_token_and_fence(#[values(On::Memory, On:
 
 #[rstest]
 #[tokio::test]
-async fn a_shorter_time_ends_the_lock_earlier(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_shorter_time_ends_the_lock_earlier(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     extended(store.locker.extend("job", &lease.token, SHORT).await);
     store.take("job", LockOptions::from(LONG).wait(LONG / 2)).await;
@@ -30,8 +30,8 @@ async fn a_shorter_time_ends_the_lock_earlier(#[values(On::Memory, On::Redis)] o
 
 #[rstest]
 #[tokio::test]
-async fn an_extended_lock_outlives_its_first_time(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn an_extended_lock_outlives_its_first_time(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
     extended(store.locker.extend("job", &lease.token, LONG).await);
     expiry().await;
@@ -40,34 +40,36 @@ async fn an_extended_lock_outlives_its_first_time(#[values(On::Memory, On::Redis
 
 #[rstest]
 #[tokio::test]
-async fn what_nobody_holds_is_not_extended_and_not_created(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
-    assert_eq!(store.locker.extend("never locked", "token", LONG).await.unwrap(), Extended::Absent);
+async fn what_nobody_holds_is_not_extended_and_not_created(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    assert_eq!(store.locker.extend("never locked", "token", LONG).await.unwrap(), ExtendOutcome::Absent);
     let lease = store.take("job", SHORT).await;
     expiry().await;
-    assert_eq!(store.locker.extend("job", &lease.token, LONG).await.unwrap(), Extended::Absent);
+    assert_eq!(store.locker.extend("job", &lease.token, LONG).await.unwrap(), ExtendOutcome::Absent);
     let lease = store.take("job", LONG).await;
     store.locker.unlock("job", &lease.token).await.unwrap();
-    assert_eq!(store.locker.extend("job", &lease.token, LONG).await.unwrap(), Extended::Absent);
+    assert_eq!(store.locker.extend("job", &lease.token, LONG).await.unwrap(), ExtendOutcome::Absent);
     assert_eq!((store.entry("job").await, store.entry("never locked").await), (None, None));
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_wrong_token_leaves_the_time_alone(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_wrong_token_leaves_the_time_alone(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let old = store.take("job", SHORT).await;
-    store.take("job", patiently()).await;
+    store.take("job", waiting_options()).await;
     for token in [old.token.as_str(), "wrong"] {
-        assert_eq!(store.locker.extend("job", token, 10 * LONG).await.unwrap(), Extended::HeldByOther);
+        assert_eq!(store.locker.extend("job", token, 10 * LONG).await.unwrap(), ExtendOutcome::HeldByOther);
     }
     assert!(store.left("job").await <= LONG);
 }
 
 #[rstest]
 #[tokio::test]
-async fn name_and_token_alone_extend_from_another_host(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn name_and_token_alone_extend_from_another_host(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     extended(store.another_host().extend("job", lease.token.as_str(), 2 * LONG).await);
     assert!(store.left("job").await > LONG);

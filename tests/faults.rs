@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, Limits, Locker, Unlock};
+use locker_host::{ErrorKind, Limits, Locker, UnlockOutcome};
 use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 
-use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, extended, granted, held, patiently, until};
+use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, extended, granted, held, until, waiting_options};
 
 /// A server, a proxy in front of it, and lockers that go through the proxy and straight to the server.
 struct World {
@@ -100,7 +100,7 @@ async fn a_release_whose_answer_was_lost_never_says_that_another_holds() {
     until(async || world.is_free("job").await).await;
     let next = granted(world.straight.lock("job", LONG).await);
     world.proxy.reopen();
-    assert_eq!(release.await.unwrap().unwrap(), Unlock::Absent);
+    assert_eq!(release.await.unwrap().unwrap(), UnlockOutcome::Absent);
     assert_eq!(world.straight.inspect("job").await.unwrap().unwrap().fence, next.fence, "it was left alone");
 }
 
@@ -113,7 +113,7 @@ async fn a_release_is_asked_for_again(#[case] fault: Fault) {
     let lease = granted(world.locker.lock("job", LONG).await);
     world.proxy.next(fault);
     let outcome = world.locker.unlock("job", &lease.token).await.unwrap();
-    assert_ne!(outcome, Unlock::HeldByOther);
+    assert_ne!(outcome, UnlockOutcome::HeldByOther);
     assert!(world.is_free("job").await);
 }
 
@@ -161,7 +161,7 @@ async fn a_request_of_a_caller_that_went_away_takes_no_effect_later(#[case] word
     // So that the request is not repeated over a new connection.
     world.proxy.shut();
     let locker = world.locker.clone();
-    let caller = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let caller = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     until(async || world.proxy.has_failed()).await;
     caller.abort();
     world.proxy.reopen();
@@ -217,7 +217,7 @@ async fn a_waiter_is_told_though_another_call_gave_its_connection_up() {
     let redis = world.proxy.redis().timeout(SHORT);
     let locker = Locker::new(redis).unwrap();
     let lease = granted(world.straight.lock("job", LONG).await);
-    let waiter = world.server.waiter(locker.clone(), patiently()).await;
+    let waiter = world.server.waiter(locker.clone(), waiting_options()).await;
     let before: u64 = world.server.run(&["CLIENT", "ID"]).await;
     world.proxy.next(Fault::Stall("lock:other"));
     locker.inspect("other").await.unwrap_err();
@@ -241,7 +241,7 @@ async fn a_waiter_whose_subscription_is_lost_subscribes_again() {
     let lease = granted(world.straight.lock("job", LONG).await);
     world.proxy.next(Fault::LoseAnswer("SUBSCRIBE"));
     let locker = world.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     until(async || world.proxy.has_failed()).await;
     until(async || !world.server.channels().await.is_empty()).await;
     world.straight.unlock("job", &lease.token).await.unwrap();

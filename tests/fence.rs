@@ -6,16 +6,18 @@ use locker_host::{Locker, Memory};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, granted, key_of, patiently};
+use crate::harness::{Backend, LONG, RedisServer, SHORT, granted, key_of, waiting_options};
 
 #[rstest]
 #[tokio::test]
-async fn a_fence_rises_after_release_expiry_and_on_another_host(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_fence_rises_after_release_expiry_and_on_another_host(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let released = store.take("job", LONG).await;
     store.locker.unlock("job", &released.token).await.unwrap();
     let expired = store.take("job", SHORT).await;
-    let waited = store.take("job", patiently()).await;
+    let waited = store.take("job", waiting_options()).await;
     store.locker.unlock("job", &waited.token).await.unwrap();
     let elsewhere = granted(store.another_host().lock("job", LONG).await);
     let fences = [released.fence, expired.fence, waited.fence, elsewhere.fence];
@@ -52,15 +54,15 @@ async fn a_fence_rises_even_if_the_servers_clock_was_ahead_before() {
 
 #[rstest]
 #[tokio::test]
-async fn fences_rise_in_the_order_of_the_grants(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn fences_rise_in_the_order_of_the_grants(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let fences = Arc::<Mutex<Vec<u64>>>::default();
     let mut workers = JoinSet::new();
     for _ in 0..4 {
         let (locker, fences) = (store.another_host(), fences.clone());
         workers.spawn(async move {
             for _ in 0..25 {
-                let lease = granted(locker.lock("job", patiently()).await);
+                let lease = granted(locker.lock("job", waiting_options()).await);
                 fences.lock().unwrap().push(lease.fence);
                 locker.unlock("job", &lease.token).await.unwrap();
             }
@@ -75,12 +77,12 @@ async fn fences_rise_in_the_order_of_the_grants(#[values(On::Memory, On::Redis)]
 #[rstest]
 #[tokio::test]
 async fn a_paused_holders_late_write_is_rejected_by_whoever_remembers_the_fence(
-    #[values(On::Memory, On::Redis)] on: On,
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
 ) {
-    let store = on.start().await;
+    let store = backend.start().await;
     let file = Guarded::default();
     let paused = store.take("job", SHORT).await;
-    let next = store.take("job", patiently()).await;
+    let next = store.take("job", waiting_options()).await;
     assert!(file.write(next.fence, "new"));
     assert!(!file.write(paused.fence, "old"), "the holder wakes up and goes on as if nothing had happened");
     assert_eq!(file.0.lock().unwrap().1, "new");

@@ -4,27 +4,27 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use locker_host::{
-    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Redis, SetOutcome,
-};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+use locker_host::{Cache, CacheError, ErrorKind, LockOptions, Locker, Memory, Redis};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, granted, held};
+use crate::harness::{Backend, LONG, RedisServer, SHORT, granted, held};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[rstest]
 #[tokio::test]
-async fn a_free_name_is_granted_with_a_token_and_a_fence(#[values(On::Memory, On::Redis)] on: On) {
-    let lease = on.start().await.take("job", LONG).await;
+async fn a_free_name_is_granted_with_a_token_and_a_fence(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let lease = backend.start().await.take("job", LONG).await;
     assert!(!lease.token.as_str().is_empty());
     assert!(lease.fence > 0);
 }
 
 #[rstest]
 #[tokio::test]
-async fn tokens_never_repeat(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn tokens_never_repeat(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let mut tokens = HashSet::new();
     for name in 0..100 {
         let token = store.take(&name.to_string(), LONG).await.token;
@@ -35,8 +35,8 @@ async fn tokens_never_repeat(#[values(On::Memory, On::Redis)] on: On) {
 
 #[rstest]
 #[tokio::test]
-async fn the_stored_value_is_the_token(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn the_stored_value_is_the_token(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let entry = store.entry("job").await.unwrap();
     assert_eq!((entry.value.as_str(), entry.revision), (lease.token.as_str(), lease.fence));
@@ -44,8 +44,10 @@ async fn the_stored_value_is_the_token(#[values(On::Memory, On::Redis)] on: On) 
 
 #[rstest]
 #[tokio::test]
-async fn a_second_caller_is_told_who_holds_and_changes_nothing(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_second_caller_is_told_who_holds_and_changes_nothing(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let lease = store.take("job", LockOptions::from(LONG).owner("me@here")).await;
     let before = store.entry("job").await.unwrap();
     let holder = held(store.locker.lock("job", SHORT).await);
@@ -58,8 +60,8 @@ async fn a_second_caller_is_told_who_holds_and_changes_nothing(#[values(On::Memo
 
 #[rstest]
 #[tokio::test]
-async fn the_token_is_told_to_nobody_else(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn the_token_is_told_to_nobody_else(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", LockOptions::from(LONG).owner("me")).await;
     let random = &lease.token.as_str()["me:".len()..];
     let holder = held(store.locker.lock("job", LONG).await);
@@ -70,8 +72,8 @@ async fn the_token_is_told_to_nobody_else(#[values(On::Memory, On::Redis)] on: O
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_is_not_reentrant(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_lock_is_not_reentrant(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let options = LockOptions::from(LONG).owner("me");
     store.take("job", options.clone()).await;
     held(store.locker.lock("job", options).await);
@@ -79,8 +81,8 @@ async fn a_lock_is_not_reentrant(#[values(On::Memory, On::Redis)] on: On) {
 
 #[rstest]
 #[tokio::test]
-async fn different_names_are_different_locks(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn different_names_are_different_locks(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let long = "n".repeat(512);
     let almost = "n".repeat(511);
     let names =
@@ -130,9 +132,9 @@ async fn an_error_names_the_lock_and_the_cause() {
 
 #[rstest]
 #[tokio::test]
-async fn less_than_a_millisecond_counts_as_one(#[values(On::Memory, On::Redis)] on: On) {
+async fn less_than_a_millisecond_counts_as_one(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
     // The answer of a server may take longer, and then the lock does not count.
-    match on.start().await.locker.lock("job", Duration::from_nanos(1)).await {
+    match backend.start().await.locker.lock("job", Duration::from_nanos(1)).await {
         Ok(lock) => assert!(lock.granted().unwrap().ttl <= MILLISECOND),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Expired),
     }
@@ -140,8 +142,10 @@ async fn less_than_a_millisecond_counts_as_one(#[values(On::Memory, On::Redis)] 
 
 #[rstest]
 #[tokio::test]
-async fn the_longest_time_that_is_allowed_is_stored_as_it_is(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn the_longest_time_that_is_allowed_is_stored_as_it_is(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let day = Duration::from_secs(24 * 60 * 60);
     store.take("job", day).await;
     let left = store.left("job").await;
@@ -161,8 +165,10 @@ async fn without_a_time_the_default_applies_and_shows_in_the_lease() {
 
 #[rstest]
 #[tokio::test]
-async fn a_lease_ends_no_later_than_the_store_lets_others_in(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_lease_ends_no_later_than_the_store_lets_others_in(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     for name in 0..20 {
         let name = name.to_string();
         let lease = store.take(&name, SHORT).await;

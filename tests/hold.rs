@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{Extended, Guard, Lock, LockOptions, Locker, Loss, Memory, Ran, Unlock};
+use locker_host::{
+    ExtendOutcome, Guard, LockOptions, LockOutcome, Locker, LostReason, Memory, UnlockOutcome, WithOutcome,
+};
 use rstest::rstest;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-use crate::harness::{Flaky, LONG, On, RedisServer, SHORT, a_moment, granted, held, patiently, until};
+use crate::harness::{Backend, Flaky, LONG, RedisServer, SHORT, a_moment, granted, held, until, waiting_options};
 
 /// Short enough to see it renewed, long enough not to lose it on a machine that is busy.
 const TTL: Duration = Duration::from_secs(1);
@@ -18,8 +20,10 @@ async fn hold(locker: &Locker, options: impl Into<LockOptions>) -> Guard {
 
 #[rstest]
 #[tokio::test]
-async fn a_held_lock_outlives_its_time_with_its_token_and_fence(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_held_lock_outlives_its_time_with_its_token_and_fence(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let guard = hold(&store.locker, TTL).await;
     let before = guard.lease();
     sleep(TTL + TTL / 2).await;
@@ -32,10 +36,12 @@ async fn a_held_lock_outlives_its_time_with_its_token_and_fence(#[values(On::Mem
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_that_another_holds_is_not_held(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_lock_that_another_holds_is_not_held(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let _guard = hold(&store.locker, LockOptions::from(LONG).owner("me")).await;
-    let Lock::Held(holder) = store.another_host().hold("job", LONG).await.unwrap() else { panic!("granted twice") };
+    let LockOutcome::Held(holder) = store.another_host().hold("job", LONG).await.unwrap() else {
+        panic!("granted twice")
+    };
     assert_eq!(holder.owner.as_deref(), Some("me"));
 }
 
@@ -44,7 +50,7 @@ async fn nothing_is_renewed_once_a_release_has_begun() {
     let store = Flaky::default();
     let guard = hold(&store.locker(), TTL).await;
     until(async || store.extensions() > 1).await;
-    assert_eq!(guard.release().await.unwrap(), Unlock::Released);
+    assert_eq!(guard.release().await.unwrap(), UnlockOutcome::Released);
     let before = store.extensions();
     sleep(TTL / 2).await;
     assert_eq!(store.extensions(), before);
@@ -52,8 +58,8 @@ async fn nothing_is_renewed_once_a_release_has_begun() {
 
 #[rstest]
 #[tokio::test]
-async fn a_guard_that_is_dropped_releases_its_lock(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_guard_that_is_dropped_releases_its_lock(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let guard = hold(&store.locker, LONG).await;
     // Also where there is no runtime.
     std::thread::spawn(|| drop(guard)).join().unwrap();
@@ -73,8 +79,10 @@ async fn a_release_that_fails_is_tried_again_in_the_background() {
 
 #[rstest]
 #[tokio::test]
-async fn a_release_that_was_cancelled_is_done_all_the_same(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_release_that_was_cancelled_is_done_all_the_same(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     for patience in (0..50).map(|n| Duration::from_micros(10 * n)) {
         let options = LockOptions::from(LONG).wait(LONG / 2);
         let guard = hold(&store.locker, options).await;
@@ -85,34 +93,36 @@ async fn a_release_that_was_cancelled_is_done_all_the_same(#[values(On::Memory, 
 
 #[rstest]
 #[tokio::test]
-async fn a_guard_can_leave_its_lock_to_expire(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_guard_can_leave_its_lock_to_expire(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let guard = hold(&store.locker, LONG).await;
-    let Extended::Extended(_) = guard.release_after(TTL).await.unwrap() else { panic!("it was lost") };
+    let ExtendOutcome::Extended(_) = guard.release_after(TTL).await.unwrap() else { panic!("it was lost") };
     held(store.locker.lock("job", LONG).await);
     granted(store.locker.lock("job", LockOptions::from(LONG).wait(2 * TTL)).await);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_loss_is_noticed_at_the_next_renewal(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_loss_is_noticed_at_the_next_renewal(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let guard = hold(&store.locker, TTL).await;
     let token = guard.lease().token;
-    assert_eq!(store.another_host().unlock("job", token).await.unwrap(), Unlock::Released);
-    assert!(matches!(guard.lost().await, Loss::Absent), "{guard:?}");
+    assert_eq!(store.another_host().unlock("job", token).await.unwrap(), UnlockOutcome::Released);
+    assert!(matches!(guard.lost().await, LostReason::Absent), "{guard:?}");
     assert!(!guard.is_held());
-    assert_eq!(guard.release().await.unwrap(), Unlock::Absent);
+    assert_eq!(guard.release().await.unwrap(), UnlockOutcome::Absent);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_that_another_took_over_is_lost_and_left_alone(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_lock_that_another_took_over_is_lost_and_left_alone(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let guard = hold(&store.locker, TTL).await;
     store.another_host().unlock("job", guard.lease().token).await.unwrap();
     let other = store.take("job", LONG).await;
-    assert!(matches!(guard.lost().await, Loss::HeldByOther), "{guard:?}");
+    assert!(matches!(guard.lost().await, LostReason::HeldByOther), "{guard:?}");
     drop(guard);
     a_moment().await;
     assert_eq!(store.entry("job").await.unwrap().value, other.token.as_str());
@@ -127,7 +137,7 @@ async fn a_lock_that_was_taken_away_is_lost(#[case] command: &[&str]) {
     let server = RedisServer::start().await;
     let guard = hold(&server.locker(), TTL).await;
     let _: redis::Value = server.run(command).await;
-    assert!(matches!(guard.lost().await, Loss::Absent | Loss::HeldByOther), "{guard:?}");
+    assert!(matches!(guard.lost().await, LostReason::Absent | LostReason::HeldByOther), "{guard:?}");
 }
 
 #[tokio::test]
@@ -136,19 +146,19 @@ async fn a_lock_whose_store_is_away_is_lost_before_another_can_hold_it() {
     let (locker, other) = (store.locker(), store.locker());
     let guard = hold(&locker, TTL).await;
     store.fail(usize::MAX);
-    let taken = async { (granted(other.lock("job", patiently()).await), Instant::now()) };
+    let taken = async { (granted(other.lock("job", waiting_options()).await), Instant::now()) };
     let lost = async { (guard.lost().await, Instant::now()) };
     let ((_, taken), (loss, lost)) = tokio::join!(taken, lost);
     assert!(lost < taken);
-    assert!(matches!(&loss, Loss::Expired(Some(_))) && loss.to_string().contains("the store is away"), "{loss}");
+    assert!(matches!(&loss, LostReason::Expired(Some(_))) && loss.to_string().contains("the store is away"), "{loss}");
 }
 
 #[tokio::test]
 async fn a_server_that_is_killed_costs_the_lock_before_its_time_is_up() {
     let mut server = RedisServer::start().await;
-    let guard = hold(&server.locker(), LockOptions::from(TTL).grace(TTL / 2)).await;
+    let guard = hold(&server.locker(), LockOptions::from(TTL).expiry_margin(TTL / 2)).await;
     server.kill();
-    assert!(matches!(guard.lost().await, Loss::Expired(Some(_))));
+    assert!(matches!(guard.lost().await, LostReason::Expired(Some(_))));
     assert!(Instant::now() <= guard.lease().deadline);
 }
 
@@ -175,11 +185,11 @@ async fn what_the_store_has_said_for_sure_is_not_asked_again() {
 
 #[rstest]
 #[tokio::test]
-async fn a_maximum_hold_ends_the_renewal(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_maximum_hold_ends_the_renewal(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let (started, most) = (Instant::now(), 2 * TTL);
     let guard = hold(&store.locker, LockOptions::from(TTL).max_hold(most)).await;
-    assert!(matches!(guard.lost().await, Loss::MaxHold), "{guard:?}");
+    assert!(matches!(guard.lost().await, LostReason::MaxHold), "{guard:?}");
     assert!(started.elapsed() > TTL, "it was renewed until then");
     assert!(store.entry("job").await.is_none_or(|entry| entry.ttl < Some(TTL / 2)), "and no longer");
 }
@@ -188,13 +198,13 @@ async fn a_maximum_hold_ends_the_renewal(#[values(On::Memory, On::Redis)] on: On
 async fn a_maximum_hold_may_be_shorter_than_the_time_to_live() {
     let locker = Locker::new(Memory::default()).unwrap();
     let guard = hold(&locker, LockOptions::default().max_hold(SHORT)).await;
-    assert!(matches!(guard.lost().await, Loss::MaxHold));
+    assert!(matches!(guard.lost().await, LostReason::MaxHold));
 }
 
 #[tokio::test]
 async fn grace_gives_work_time_to_stop() {
     let store = Flaky::default();
-    let guard = hold(&store.locker(), LockOptions::from(2 * TTL).grace(TTL)).await;
+    let guard = hold(&store.locker(), LockOptions::from(2 * TTL).expiry_margin(TTL)).await;
     store.fail(usize::MAX);
     guard.lost().await;
     let left = guard.lease().deadline.saturating_duration_since(Instant::now());
@@ -206,7 +216,7 @@ async fn closing_the_host_ends_what_is_held() {
     let locker = Locker::new(Memory::default()).unwrap();
     let guard = hold(&locker, LONG).await;
     locker.close().await;
-    assert!(matches!(guard.lost().await, Loss::Closed));
+    assert!(matches!(guard.lost().await, LostReason::Closed));
 }
 
 #[tokio::test]
@@ -226,8 +236,8 @@ async fn work_elsewhere_is_told_of_a_loss_and_of_a_release() {
 
 #[rstest]
 #[tokio::test]
-async fn no_task_is_left_behind(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn no_task_is_left_behind(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     _ = store.locker.inspect("job").await;
     let before = Handle::current().metrics().num_alive_tasks();
     let guard = hold(&store.locker, LONG).await;
@@ -239,10 +249,12 @@ async fn no_task_is_left_behind(#[values(On::Memory, On::Redis)] on: On) {
 
 #[rstest]
 #[tokio::test]
-async fn work_runs_with_the_lock_and_the_lock_is_free_after_it(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn work_runs_with_the_lock_and_the_lock_is_free_after_it(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let ran = store.locker.with("job", LONG, async |lease| (lease.fence, store.entry("job").await)).await;
-    let Ran::Done((fence, Some(entry))) = ran.unwrap() else { panic!("it was not held") };
+    let WithOutcome::Done((fence, Some(entry))) = ran.unwrap() else { panic!("it was not held") };
     assert_eq!(fence, entry.revision);
     assert_eq!(store.entry("job").await, None);
 }
@@ -252,7 +264,7 @@ async fn work_is_not_begun_without_the_lock() {
     let locker = Locker::new(Memory::default()).unwrap();
     granted(locker.lock("job", LockOptions::from(LONG).owner("me")).await);
     let ran = locker.with("job", LONG, async |_| panic!("it was begun")).await.unwrap();
-    assert!(matches!(ran, Ran::Held(holder) if holder.owner.as_deref() == Some("me")));
+    assert!(matches!(ran, WithOutcome::Held(holder) if holder.owner.as_deref() == Some("me")));
 }
 
 #[tokio::test]
@@ -264,7 +276,7 @@ async fn work_is_cancelled_when_the_lock_is_lost() {
         std::future::pending::<()>().await;
     };
     let ran = timeout(LONG / 2, locker.with("job", TTL, work)).await.expect("the work is cancelled");
-    assert!(matches!(ran.unwrap(), Ran::Lost { loss: Loss::Absent, done: None }));
+    assert!(matches!(ran.unwrap(), WithOutcome::Lost { reason: LostReason::Absent, done: None }));
 }
 
 #[tokio::test]
@@ -273,5 +285,5 @@ async fn work_that_was_done_without_the_lock_is_told_from_work_that_was_not() {
     let (locker, other) = (store.locker(), store.locker());
     let work = async |lease: locker_host::Lease| other.unlock("job", lease.token).await.is_ok();
     let ran = locker.with("job", LONG, work).await.unwrap();
-    assert!(matches!(ran, Ran::Lost { loss: Loss::Absent, done: Some(true) }), "{ran:?}");
+    assert!(matches!(ran, WithOutcome::Lost { reason: LostReason::Absent, done: Some(true) }), "{ran:?}");
 }

@@ -2,7 +2,7 @@
 
 use locker_host::{Locker, Redis};
 
-use crate::harness::{LONG, RedisServer, granted, held, key_of, patiently};
+use crate::harness::{LONG, RedisServer, granted, held, key_of, waiting_options};
 
 #[tokio::test]
 async fn a_locks_key_is_the_prefix_and_its_name() {
@@ -29,7 +29,7 @@ async fn every_key_expires_but_the_fence_counters() {
     let server = RedisServer::start().await;
     let locker = server.locker();
     granted(locker.lock("job", LONG).await);
-    let waiter = server.waiter(locker, patiently()).await;
+    let waiter = server.waiter(locker, waiting_options()).await;
     waiter.abort();
     for key in server.keys().await {
         let left = server.run::<i64>(&["TTL", &key]).await;

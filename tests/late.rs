@@ -2,17 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, LockOptions, Locker, Loss, Plugin, Ran, Scope};
+use locker_host::{ErrorKind, LockOptions, Locker, LockerCtx, LostReason, Scope, WithOutcome};
 use rstest::rstest;
 
-use crate::harness::{By, Embedded, Fault, LONG, LateStore, On, Proxy, RedisServer, SHORT, granted, held, until};
+use crate::harness::{
+    Backend, Embedded, Fault, LONG, LateStore, LinkMode, Proxy, RedisServer, SHORT, granted, held, until,
+};
 
 const TTL: Duration = Duration::from_secs(1);
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_that_is_over_when_its_answer_arrives_is_not_granted(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(LONG).await;
+async fn a_lock_that_is_over_when_its_answer_arrives_is_not_granted(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start_late(LONG).await;
     store.delay_answer(2 * SHORT);
     let error = store.locker.lock("job", SHORT).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
@@ -22,8 +26,8 @@ async fn a_lock_that_is_over_when_its_answer_arrives_is_not_granted(#[values(On:
 
 #[rstest]
 #[tokio::test]
-async fn a_late_answer_tells_who_holds_the_lock_by_then(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(LONG).await;
+async fn a_late_answer_tells_who_holds_the_lock_by_then(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start_late(LONG).await;
     store.delay_answer(2 * TTL);
     let next = async {
         until(async || !store.is_free("job").await).await;
@@ -35,8 +39,8 @@ async fn a_late_answer_tells_who_holds_the_lock_by_then(#[values(On::Memory, On:
 
 #[rstest]
 #[tokio::test]
-async fn a_caller_whose_grant_was_late_waits_again(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(LONG).await;
+async fn a_caller_whose_grant_was_late_waits_again(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start_late(LONG).await;
     store.delay_answer(2 * TTL);
     let started = Instant::now();
     let lease = granted(store.locker.lock("job", LockOptions::from(TTL).wait(LONG)).await);
@@ -46,35 +50,37 @@ async fn a_caller_whose_grant_was_late_waits_again(#[values(On::Memory, On::Redi
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_with_less_left_than_its_margin_is_released_at_once(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(LONG).await;
+async fn a_lock_with_less_left_than_its_margin_is_released_at_once(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start_late(LONG).await;
     store.delay_answer(4 * TTL);
-    let error = store.locker.hold("job", LockOptions::from(6 * TTL).grace(3 * TTL)).await.unwrap_err();
+    let error = store.locker.hold("job", LockOptions::from(6 * TTL).expiry_margin(3 * TTL)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
     assert!(store.is_free("job").await, "it was released before it would have expired");
 }
 
 #[rstest]
 #[tokio::test]
-async fn work_does_not_begin_under_a_lease_that_is_over(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(LONG).await;
+async fn work_does_not_begin_under_a_lease_that_is_over(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start_late(LONG).await;
     store.delay_answer(2 * SHORT);
     let ran = store.locker.with("job", SHORT, async |_| panic!("it was begun")).await;
-    assert_eq!(ran.map(|_: Ran<()>| ()).unwrap_err().kind(), ErrorKind::Expired);
+    assert_eq!(ran.map(|_: WithOutcome<()>| ()).unwrap_err().kind(), ErrorKind::Expired);
 }
 
 #[rstest]
-#[case::through_the_locker(By::Locker, &["lock", "job", "300", "0"])]
-#[case::composed_with_the_component(By::Cache, &["lock", "job", "300", "0"])]
-#[case::through_the_cache(By::Force, &["set", "job", "value", "300"])]
+#[case::through_the_locker(LinkMode::Locker, &["lock", "job", "300", "0"])]
+#[case::composed_with_the_component(LinkMode::Cache, &["lock", "job", "300", "0"])]
+#[case::through_the_cache(LinkMode::Force, &["set", "job", "value", "300"])]
 #[tokio::test]
 async fn a_plugin_is_not_granted_a_lock_that_is_over(
-    #[case] by: By,
+    #[case] link_mode: LinkMode,
     #[case] words: &[&str],
-    #[values(On::Memory, On::Redis)] on: On,
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
 ) {
-    let store = on.start_late(LONG).await;
-    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, Scope::new("plugin").unwrap())).await;
+    let store = backend.start_late(LONG).await;
+    let mut plugin = Embedded::start(link_mode, LockerCtx::new(&store.locker, Scope::new("plugin").unwrap())).await;
     store.delay_answer(2 * SHORT);
     let said = plugin.run(words).await;
     assert!(said.starts_with("unavailable: it was granted, but its time to live was over"), "{said}");
@@ -83,8 +89,10 @@ async fn a_plugin_is_not_granted_a_lock_that_is_over(
 
 #[rstest]
 #[tokio::test]
-async fn an_extension_that_is_over_when_its_answer_arrives_does_not_count(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(LONG).await;
+async fn an_extension_that_is_over_when_its_answer_arrives_does_not_count(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start_late(LONG).await;
     let lease = granted(store.locker.lock("job", LONG).await);
     store.delay_answer(2 * SHORT);
     assert_eq!(store.locker.extend("job", &lease.token, SHORT).await.unwrap_err().kind(), ErrorKind::Expired);
@@ -92,8 +100,8 @@ async fn an_extension_that_is_over_when_its_answer_arrives_does_not_count(#[valu
 
 #[rstest]
 #[tokio::test]
-async fn the_default_time_to_live_is_renewed_in_full(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start_late(4 * TTL).await;
+async fn the_default_time_to_live_is_renewed_in_full(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start_late(4 * TTL).await;
     store.delay_answer(2 * TTL);
     let _guard = store.locker.hold("job", LockOptions::default()).await.unwrap().granted().unwrap();
     until(async || left(&store).await > 3 * TTL).await;
@@ -110,7 +118,7 @@ async fn a_guard_knows_by_the_clock_that_its_lock_is_lost() {
     // As when the whole process is paused: nothing else runs meanwhile.
     std::thread::sleep(SHORT);
     assert!(!guard.is_held());
-    assert!(matches!(guard.lost().await, Loss::Expired(None)), "{guard:?}");
+    assert!(matches!(guard.lost().await, LostReason::Expired(None)), "{guard:?}");
 }
 
 #[tokio::test]

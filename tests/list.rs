@@ -5,7 +5,7 @@ use std::sync::Arc;
 use locker_host::{Cache, Holder, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis};
 use rstest::rstest;
 
-use crate::harness::{Cluster, LONG, On, RedisServer, SHORT, granted, held};
+use crate::harness::{Backend, Cluster, LONG, RedisServer, SHORT, granted, held};
 
 async fn names(locker: &Locker) -> Vec<String> {
     locker.list().await.unwrap().into_keys().collect()
@@ -13,8 +13,8 @@ async fn names(locker: &Locker) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn all_locks_are_listed_with_who_holds_them(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn all_locks_are_listed_with_who_holds_them(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     assert!(names(&store.locker).await.is_empty());
     let lease = store.take("b", LockOptions::from(LONG).owner("me")).await;
     store.take("a", LONG).await;
@@ -28,8 +28,8 @@ async fn all_locks_are_listed_with_who_holds_them(#[values(On::Memory, On::Redis
 
 #[rstest]
 #[tokio::test]
-async fn more_locks_than_a_scan_finds_at_once(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn more_locks_than_a_scan_finds_at_once(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     for number in 0..1500 {
         store.take(&number.to_string(), LONG).await;
     }

@@ -21,7 +21,7 @@ use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use rstest::rstest;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::harness::{LONG, On, RedisServer};
+use crate::harness::{Backend, LONG, RedisServer};
 use clients::{Client, Script, at_once};
 use lockers::{Act, NO_TOKEN, Person, Whose};
 use reference::{Key, Request};
@@ -41,8 +41,8 @@ enum Store {
 }
 
 impl Store {
-    async fn start(on: On) -> Self {
-        let On::Redis = on else { return Self::Memory(Memory::default()) };
+    async fn start(backend: Backend) -> Self {
+        let Backend::Redis = backend else { return Self::Memory(Memory::default()) };
         let server = RedisServer::start().await;
         let hosts = (0..HOSTS).map(|_| Redis::open(&server.url()).unwrap()).collect();
         Self::Redis { _server: server, hosts }
@@ -180,9 +180,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 #[rstest]
-fn one_request_after_the_other_is_answered_as_the_model_says(#[values(On::Memory, On::Redis)] on: On) {
+fn one_request_after_the_other_is_answered_as_the_model_says(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
     let runtime = runtime();
-    let store = runtime.block_on(Store::start(on));
+    let store = runtime.block_on(Store::start(backend));
     for_all(150, prop::collection::vec(step(), 1..40), |steps| {
         let hosts = store.empty();
         runtime.block_on(agree(&hosts, steps))
@@ -222,11 +224,11 @@ fn with_hosts(hosts: Vec<Arc<dyn QuorumMember>>, scripts: &[Vec<(String, Request
 }
 
 #[rstest]
-#[case::memory(On::Memory, 10_000)]
-#[case::redis(On::Redis, 3000)]
-fn many_requests_at_once_happen_in_some_order(#[case] on: On, #[case] cases: u32) {
+#[case::memory(Backend::Memory, 10_000)]
+#[case::redis(Backend::Redis, 3000)]
+fn many_requests_at_once_happen_in_some_order(#[case] backend: Backend, #[case] cases: u32) {
     let runtime = runtime();
-    let store = runtime.block_on(Store::start(on));
+    let store = runtime.block_on(Store::start(backend));
     for_all(cases, scripts(&TTLS), |scripts| {
         let workers = with_hosts(store.empty(), &scripts);
         linearizability::check(&runtime.block_on(at_once(workers)))
@@ -258,9 +260,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 #[rstest]
-fn many_who_want_a_lock_at_once_are_served_in_some_order(#[values(On::Memory, On::Redis)] on: On) {
+fn many_who_want_a_lock_at_once_are_served_in_some_order(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
     let runtime = runtime();
-    let store = runtime.block_on(Store::start(on));
+    let store = runtime.block_on(Store::start(backend));
     let lockers = store.lockers();
     for_all(300, prop::collection::vec(acts(), 2..=HOSTS), |people| {
         let (lock, last) = (unique().to_string(), Arc::new(Mutex::new(NO_TOKEN.to_owned())));

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Locker, Memory, SetOutcome};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+use locker_host::{Cache, CacheError, Locker, Memory};
 use tokio::runtime::Handle;
 
-use crate::harness::{LONG, patiently, until};
+use crate::harness::{LONG, until, waiting_options};
 
 /// A store that answers nothing while it hangs, but does what it is asked.
 #[derive(Clone, Default)]
@@ -75,7 +77,7 @@ async fn an_outage_costs_one_task_however_many_calls_fail() {
 async fn a_guard_that_is_dropped_while_the_store_hangs_is_released_later() {
     let store = Hanging::default();
     let locker = Locker::new(store.clone()).unwrap();
-    let guard = locker.hold("job", patiently()).await.unwrap().granted().unwrap();
+    let guard = locker.hold("job", waiting_options()).await.unwrap().granted().unwrap();
     store.hangs.store(true, Ordering::SeqCst);
     drop(guard);
     tokio::task::yield_now().await;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use locker_host::{ErrorKind, Redis, Unlock};
+use locker_host::{ErrorKind, Redis, UnlockOutcome};
 
-use crate::harness::{LONG, RedisServer, a_moment, granted, patiently, until};
+use crate::harness::{LONG, RedisServer, a_moment, granted, until, waiting_options};
 
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
@@ -30,7 +30,7 @@ async fn the_same_handle_works_when_the_server_is_back() {
     }
     server.start_again().await;
     let lease = granted(locker.lock("job", LONG).await);
-    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
 }
 
 #[tokio::test]
@@ -49,12 +49,12 @@ async fn a_waiter_whose_connection_is_cut_listens_again() {
     let server = RedisServer::start().await;
     let holder = server.locker();
     let lease = granted(holder.lock("job", LONG).await);
-    let waiter = server.waiter(server.locker(), patiently()).await;
+    let waiter = server.waiter(server.locker(), waiting_options()).await;
     let cut: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(cut, 1);
     until(async || !server.channels().await.is_empty()).await;
     let released = Instant::now();
-    assert_eq!(holder.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(holder.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     granted(waiter.await.unwrap());
     assert!(released.elapsed() < LONG / 2, "it slept until the expiry");
 }
@@ -67,6 +67,6 @@ async fn a_flushed_script_cache_is_not_noticed() {
         () = server.run(&["SCRIPT", "FLUSH"]).await;
         let lease = granted(locker.lock("job", LONG).await);
         () = server.run(&["SCRIPT", "FLUSH"]).await;
-        assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+        assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use locker_host::{LockOptions, Locker, Memory, Operation, Plugin, Scope};
+use locker_host::{LockOptions, Locker, LockerCtx, Memory, Operation, Scope};
 use rstest::rstest;
 use tokio::time::timeout;
 
-use crate::harness::{By, Embedded, LONG, On, a_moment, granted, held, patiently, run_sync, until};
+use crate::harness::{Backend, Embedded, LONG, LinkMode, a_moment, granted, held, run_sync, until, waiting_options};
 
 fn scope() -> Scope {
     Scope::new("plugin").unwrap()
@@ -23,11 +23,11 @@ fn is_token(said: &str) -> bool {
 #[rstest]
 #[tokio::test]
 async fn a_plugin_takes_extends_and_releases_its_locks(
-    #[values(On::Memory, On::Redis)] on: On,
-    #[values(By::Locker, By::Cache)] by: By,
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
 ) {
-    let store = on.start().await;
-    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, scope())).await;
+    let store = backend.start().await;
+    let mut plugin = Embedded::start(link_mode, LockerCtx::new(&store.locker, scope())).await;
     let token = plugin.run(&["lock", "job", "60000", "0"]).await;
     assert!(is_token(&token), "{token}");
     assert_eq!(plugin.run(&["lock", "job", "60000", "0"]).await, "held");
@@ -41,9 +41,11 @@ async fn a_plugin_takes_extends_and_releases_its_locks(
 
 #[rstest]
 #[tokio::test]
-async fn a_store_that_is_used_synchronously_will_do_as_well(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
-    let plugin = Plugin::new(&store.locker, scope());
+async fn a_store_that_is_used_synchronously_will_do_as_well(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    let plugin = LockerCtx::new(&store.locker, scope());
     // Here, on a thread that a runtime drives, and on one that none does.
     assert!(is_token(&run_sync(plugin.clone(), &["lock", "a", "60000", "0"])));
     let said = std::thread::spawn(move || run_sync(plugin, &["lock", "a", "60000", "0"])).join().unwrap();
@@ -52,22 +54,26 @@ async fn a_store_that_is_used_synchronously_will_do_as_well(#[values(On::Memory,
 
 #[rstest]
 #[tokio::test]
-async fn plugins_of_one_namespace_share_locks_and_others_do_not(#[values(By::Locker, By::Cache)] by: By) {
+async fn plugins_of_one_namespace_share_locks_and_others_do_not(
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
+) {
     let locker = locker();
     let scopes = ["a", "a", "b"].map(|namespace| Scope::new(namespace).unwrap());
     let mut said = Vec::new();
     for scope in scopes {
-        said.push(Embedded::start(by, Plugin::new(&locker, scope)).await.run(&["lock", "job", "60000", "0"]).await);
+        said.push(
+            Embedded::start(link_mode, LockerCtx::new(&locker, scope)).await.run(&["lock", "job", "60000", "0"]).await,
+        );
     }
     assert!(is_token(&said[0]) && said[1] == "held" && is_token(&said[2]), "{said:?}");
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_plugin_waits_its_turn(#[values(By::Locker, By::Cache)] by: By) {
+async fn a_plugin_waits_its_turn(#[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode) {
     let locker = locker();
     let lease = granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, Plugin::new(&locker, scope())).await;
+    let mut plugin = Embedded::start(link_mode, LockerCtx::new(&locker, scope())).await;
     let waiting = tokio::spawn(async move { plugin.run(&["lock", "job", "60000", "60000"]).await });
     a_moment().await;
     locker.unlock("plugin/job", lease.token).await.unwrap();
@@ -87,12 +93,12 @@ async fn a_plugin_waits_its_turn(#[values(By::Locker, By::Cache)] by: By) {
 #[tokio::test]
 async fn no_name_leads_out_of_a_namespace(
     #[case] name: &str,
-    #[values(By::Locker, By::Cache)] by: By,
-    #[values(On::Memory, On::Redis)] on: On,
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
 ) {
-    let store = on.start().await;
+    let store = backend.start().await;
     let lease = granted(store.locker.lock("other/job", LONG).await);
-    let mut plugin = Embedded::start(by, Plugin::new(&store.locker, scope())).await;
+    let mut plugin = Embedded::start(link_mode, LockerCtx::new(&store.locker, scope())).await;
     for words in [&["lock", name, "60000", "0"][..], &["unlock", name, lease.token.as_str()], &["inspect", name]] {
         plugin.run(words).await;
     }
@@ -114,25 +120,25 @@ async fn what_a_scope_does_not_allow_is_refused(
     #[case] scope: Scope,
     #[case] words: &[&str],
     #[case] class: &str,
-    #[values(By::Locker, By::Cache)] by: By,
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
 ) {
     let locker = locker();
     granted(locker.lock("plugin/held", LONG).await);
-    let said = Embedded::start(by, Plugin::new(&locker, scope)).await.run(words).await;
+    let said = Embedded::start(link_mode, LockerCtx::new(&locker, scope)).await.run(words).await;
     assert!(said.starts_with(&format!("{class}: ")), "{said}");
     assert_eq!(locker.list().await.unwrap().len(), 1);
 }
 
 #[rstest]
 #[tokio::test]
-async fn a_plugin_holds_no_more_locks_than_it_may(#[values(By::Locker, By::Cache)] by: By) {
+async fn a_plugin_holds_no_more_locks_than_it_may(#[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode) {
     let locker = locker();
-    let allowed = Plugin::new(&locker, scope().max_held(2));
-    let mut plugin = Embedded::start(by, allowed.clone()).await;
+    let allowed = LockerCtx::new(&locker, scope().max_locks(2));
+    let mut plugin = Embedded::start(link_mode, allowed.clone()).await;
     let token = plugin.run(&["lock", "a", "60000", "0"]).await;
     assert!(is_token(&plugin.run(&["lock", "b", "60000", "0"]).await));
     // Another instance of the plugin is no way around it.
-    let mut another = Embedded::start(by, allowed).await;
+    let mut another = Embedded::start(link_mode, allowed).await;
     assert!(another.run(&["lock", "c", "60000", "0"]).await.starts_with("denied: this plugin holds 2 locks"));
     assert_eq!(plugin.run(&["unlock", "a", &token]).await, "released");
     assert!(is_token(&another.run(&["lock", "c", "50", "0"]).await));
@@ -142,10 +148,12 @@ async fn a_plugin_holds_no_more_locks_than_it_may(#[values(By::Locker, By::Cache
 
 #[rstest]
 #[tokio::test]
-async fn a_plugin_that_asks_too_often_is_refused_for_a_while(#[values(By::Locker, By::Cache)] by: By) {
+async fn a_plugin_that_asks_too_often_is_refused_for_a_while(
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
+) {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, Plugin::new(&locker, scope().max_requests(20))).await;
+    let mut plugin = Embedded::start(link_mode, LockerCtx::new(&locker, scope().max_requests_per_second(20))).await;
     let mut said = String::new();
     for _ in 0..40 {
         said = plugin.run(&["lock", "job", "60000", "0"]).await;
@@ -156,14 +164,14 @@ async fn a_plugin_that_asks_too_often_is_refused_for_a_while(#[values(By::Locker
 
 #[rstest]
 #[tokio::test]
-async fn no_more_calls_of_a_plugin_wait_than_may(#[values(By::Locker, By::Cache)] by: By) {
+async fn no_more_calls_of_a_plugin_wait_than_may(#[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode) {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let allowed = Plugin::new(&locker, scope().max_waiting(1));
-    let mut first = Embedded::start(by, allowed.clone()).await;
+    let allowed = LockerCtx::new(&locker, scope().max_waiters(1));
+    let mut first = Embedded::start(link_mode, allowed.clone()).await;
     let waiting = tokio::spawn(async move { first.run(&["lock", "job", "60000", "60000"]).await });
     a_moment().await;
-    let mut second = Embedded::start(by, allowed).await;
+    let mut second = Embedded::start(link_mode, allowed).await;
     let said = second.run(&["lock", "job", "60000", "60000"]).await;
     assert!(said.starts_with("denied: 1 calls"), "{said}");
     waiting.abort();
@@ -173,10 +181,12 @@ async fn no_more_calls_of_a_plugin_wait_than_may(#[values(By::Locker, By::Cache)
 
 #[rstest]
 #[tokio::test]
-async fn a_plugin_that_waits_and_never_comes_back_holds_up_nobody(#[values(By::Locker, By::Cache)] by: By) {
+async fn a_plugin_that_waits_and_never_comes_back_holds_up_nobody(
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
+) {
     let locker = locker();
     let lease = granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(by, Plugin::new(&locker, scope())).await;
+    let mut plugin = Embedded::start(link_mode, LockerCtx::new(&locker, scope())).await;
     assert_eq!(plugin.run(&["lock", "job", "60000", "50"]).await, "held");
     locker.unlock("plugin/job", lease.token).await.unwrap();
     granted(locker.lock("plugin/job", LockOptions::from(LONG).wait(LONG / 2)).await);
@@ -184,10 +194,12 @@ async fn a_plugin_that_waits_and_never_comes_back_holds_up_nobody(#[values(By::L
 
 #[rstest]
 #[tokio::test]
-async fn the_locks_of_a_plugin_that_trapped_can_be_released(#[values(By::Locker, By::Cache)] by: By) {
+async fn the_locks_of_a_plugin_that_trapped_can_be_released(
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
+) {
     let locker = locker();
-    let allowed = Plugin::new(&locker, scope());
-    let mut plugin = Embedded::start(by, allowed.clone()).await;
+    let allowed = LockerCtx::new(&locker, scope());
+    let mut plugin = Embedded::start(link_mode, allowed.clone()).await;
     plugin.run(&["lock", "a", "60000", "0"]).await;
     plugin.run(&["lock", "b", "60000", "0"]).await;
     plugin.try_run(&["trap"]).await.unwrap_err();
@@ -201,15 +213,15 @@ async fn the_locks_of_a_plugin_that_trapped_can_be_released(#[values(By::Locker,
 #[tokio::test]
 async fn a_scope_within_a_scope_is_within_and_waits_in_the_same_line() {
     let locker = locker();
-    let outer = Plugin::new(&locker, Scope::new("outer").unwrap());
-    let inner = Plugin::new(&outer.locker(), Scope::new("inner").unwrap()).another_instance();
+    let outer = LockerCtx::new(&locker, Scope::new("outer").unwrap());
+    let inner = LockerCtx::new(&outer.locker(), Scope::new("inner").unwrap()).new_instance();
     let first = granted(locker.lock("outer/inner/job", LONG).await);
     // A lock that is called the same one level below, and its waiter, are not in the way.
     granted(locker.lock("inner/job", LONG).await);
     let elsewhere = locker.clone();
-    let other = tokio::spawn(async move { elsewhere.lock("inner/job", patiently()).await });
+    let other = tokio::spawn(async move { elsewhere.lock("inner/job", waiting_options()).await });
     a_moment().await;
-    let waiting = tokio::spawn(async move { inner.locker().lock("job", patiently()).await });
+    let waiting = tokio::spawn(async move { inner.locker().lock("job", waiting_options()).await });
     a_moment().await;
     locker.unlock("outer/inner/job", first.token).await.unwrap();
     granted(timeout(LONG / 2, waiting).await.unwrap().unwrap());
@@ -220,7 +232,7 @@ async fn a_scope_within_a_scope_is_within_and_waits_in_the_same_line() {
 async fn closing_the_host_ends_its_plugins_waits() {
     let locker = locker();
     granted(locker.lock("plugin/job", LONG).await);
-    let mut plugin = Embedded::start(By::Locker, Plugin::new(&locker, scope())).await;
+    let mut plugin = Embedded::start(LinkMode::Locker, LockerCtx::new(&locker, scope())).await;
     let waiting = tokio::spawn(async move { plugin.run(&["lock", "job", "60000", "60000"]).await });
     a_moment().await;
     locker.close().await;

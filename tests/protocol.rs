@@ -9,7 +9,7 @@ use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value};
 use rstest::rstest;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::harness::{LONG, RedisServer, Waiter, granted, held, key_of, patiently, until};
+use crate::harness::{LONG, RedisServer, Waiter, granted, held, key_of, until, waiting_options};
 
 const PAGE: &str = include_str!("../docs/protocol.md");
 
@@ -65,7 +65,7 @@ impl World {
     }
 
     async fn waiter(&self) -> Waiter {
-        self.server.waiter(self.server.locker(), patiently()).await
+        self.server.waiter(self.server.locker(), waiting_options()).await
     }
 
     async fn release(&self) {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use locker_host::{ErrorKind, Extended, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, Unlock};
+use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome};
 use nix::sys::signal::{Signal, kill};
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, key_of, patiently, until};
+use crate::harness::{
+    Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, key_of, until, waiting_options,
+};
 
 async fn three() -> [RedisServer; 3] {
     [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await]
@@ -40,9 +42,9 @@ async fn a_lock_lies_on_all_servers_until_it_is_released() {
     let holder = held(other.lock("job", LONG).await);
     assert_eq!((holder.owner.as_deref(), holder.fence), (Some("me"), lease.fence));
     assert_eq!(other.inspect("job").await.unwrap().unwrap().fence, lease.fence);
-    assert_eq!(other.unlock("job", "wrong").await.unwrap(), Unlock::HeldByOther);
-    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
-    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), Unlock::Absent);
+    assert_eq!(other.unlock("job", "wrong").await.unwrap(), UnlockOutcome::HeldByOther);
+    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
+    assert_eq!(other.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Absent);
     until(async || have(&servers, "lock:job").await == 0).await;
 }
 
@@ -53,7 +55,7 @@ async fn one_server_may_be_down_and_two_may_not() {
     servers[0].kill();
     let lease = granted(locker.lock("one", LONG).await);
     assert_eq!(extended(locker.extend("one", &lease.token, LONG).await).fence, lease.fence);
-    assert_eq!(locker.unlock("one", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("one", &lease.token).await.unwrap(), UnlockOutcome::Released);
     servers[1].kill();
     let error = locker.lock("two", LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -82,7 +84,7 @@ async fn what_a_release_could_not_reach_is_released_when_it_is_back() {
     kill(servers[0].pid(), Signal::SIGSTOP).unwrap();
     let outcome = locker.unlock("job", &lease.token).await;
     kill(servers[0].pid(), Signal::SIGCONT).unwrap();
-    assert_eq!(outcome.unwrap(), Unlock::Released);
+    assert_eq!(outcome.unwrap(), UnlockOutcome::Released);
     until(async || have(&servers, "lock:job").await == 0).await;
 }
 
@@ -105,7 +107,7 @@ async fn a_minoritys_leftover_is_no_lock() {
     let locker = over(&servers);
     assert_eq!(locker.inspect("job").await.unwrap(), None);
     let lease = granted(locker.lock("job", LONG).await);
-    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     assert_eq!(servers[0].run::<String>(&["GET", "lock:job"]).await, "leftover");
 }
 
@@ -117,7 +119,7 @@ async fn a_lock_that_a_majority_lost_is_not_extended_and_not_created() {
     all_have(&servers).await;
     let _: u64 = servers[0].run(&["DEL", "lock:job"]).await;
     let _: u64 = servers[1].run(&["DEL", "lock:job"]).await;
-    assert_eq!(locker.extend("job", &lease.token, LONG).await.unwrap(), Extended::Absent);
+    assert_eq!(locker.extend("job", &lease.token, LONG).await.unwrap(), ExtendOutcome::Absent);
     until(async || have(&servers, "lock:job").await == 0).await;
 }
 
@@ -167,7 +169,7 @@ async fn a_waiter_is_woken_by_a_release() {
     let servers = three().await;
     let (locker, other) = (over(&servers), over(&servers));
     let lease = granted(locker.lock("job", LONG).await);
-    let waiter = tokio::spawn(async move { other.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { other.lock("job", waiting_options()).await });
     a_moment().await;
     let released = std::time::Instant::now();
     locker.unlock("job", &lease.token).await.unwrap();
@@ -192,7 +194,7 @@ async fn unprotected_increments_of_two_hosts_are_never_lost() {
         let (locker, counter) = (hosts[worker % 2].clone(), counter.clone());
         workers.spawn(async move {
             for _ in 0..10 {
-                let lease = granted(locker.lock("job", patiently()).await);
+                let lease = granted(locker.lock("job", waiting_options()).await);
                 let seen = counter.load(Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 counter.store(seen + 1, Ordering::Relaxed);
@@ -210,7 +212,7 @@ async fn three_memories_are_a_quorum_too() {
     let locker = Locker::new(Quorum::new(members).unwrap()).unwrap();
     let lease = granted(locker.lock("job", LONG).await);
     held(locker.lock("job", LONG).await);
-    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     assert!(granted(locker.lock("job", LONG).await).fence > lease.fence);
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use locker_host::{Locker, Quorum, QuorumMember, Redis, Unlock};
+use locker_host::{Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -31,7 +31,7 @@ impl Members {
     fn locker(&self) -> Locker {
         let pem = std::fs::read(self.server.authority()).unwrap();
         let [cluster, sentinels, server] = self.urls().map(|url| Redis::open(&url).unwrap());
-        let members = [cluster, sentinels, server.authority(pem)];
+        let members = [cluster, sentinels, server.root_certificates(pem)];
         let members = members.map(|member| Arc::new(member) as Arc<dyn QuorumMember>);
         Locker::new(Quorum::new(members.into()).unwrap()).unwrap()
     }
@@ -46,7 +46,7 @@ async fn a_cluster_sentinels_and_a_server_with_tls_and_a_login_are_a_quorum() {
     until(async || members.sentinels.primary.stored("job").await.is_some()).await;
     members.sentinels.primary.kill();
     held(members.locker().lock("job", LONG).await);
-    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     granted(members.locker().lock("job", LONG).await);
 }
 

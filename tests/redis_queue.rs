@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, Lease, LockOptions, Locker, Unlock};
+use locker_host::{ErrorKind, Lease, LockOptions, Locker, UnlockOutcome};
 use redis::Value;
 use rstest::rstest;
 
-use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, Waiter, granted, held, key_of, patiently, until};
+use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, Waiter, granted, held, key_of, until, waiting_options};
 
 /// A server on which the lock is held.
 struct World {
@@ -25,11 +25,11 @@ impl World {
 
     /// A queued caller of another host.
     async fn waiter(&self) -> Waiter {
-        self.server.waiter(self.server.locker(), patiently()).await
+        self.server.waiter(self.server.locker(), waiting_options()).await
     }
 
     async fn release(&self) {
-        assert_eq!(self.holder.unlock("job", &self.lease.token).await.unwrap(), Unlock::Released);
+        assert_eq!(self.holder.unlock("job", &self.lease.token).await.unwrap(), UnlockOutcome::Released);
     }
 
     /// Puts an entry of a client that is not there at the head of the queue.
@@ -198,7 +198,7 @@ async fn a_lock_that_was_handed_to_a_caller_that_went_away_is_handed_on() {
 async fn a_caller_that_goes_away_leaves_the_queue_though_the_connection_breaks() {
     let world = World::start().await;
     let proxy = Proxy::start(&world.server).await;
-    let waiter = world.server.waiter(Locker::new(proxy.redis()).unwrap(), patiently()).await;
+    let waiter = world.server.waiter(Locker::new(proxy.redis()).unwrap(), waiting_options()).await;
     proxy.next(Fault::LoseRequest("withdrawn{"));
     waiter.abort();
     until(async || world.server.queued("job").await == 0).await;
@@ -209,7 +209,7 @@ async fn a_caller_that_goes_away_leaves_the_queue_though_the_connection_breaks()
 async fn a_host_that_is_closed_has_left_the_queue() {
     let world = World::start().await;
     let locker = world.server.locker();
-    let waiter = world.server.waiter(locker.clone(), patiently()).await;
+    let waiter = world.server.waiter(locker.clone(), waiting_options()).await;
     locker.close().await;
     assert_eq!(world.server.queued("job").await, 0);
     assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
@@ -232,7 +232,7 @@ async fn a_server_without_memory_hands_over_all_the_same() {
     () = world.server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
     world.release().await;
     let lease = granted(waiter.await.unwrap());
-    assert_eq!(world.holder.unlock("job", lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(world.holder.unlock("job", lease.token).await.unwrap(), UnlockOutcome::Released);
 }
 
 #[tokio::test]

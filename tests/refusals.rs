@@ -5,7 +5,7 @@ use std::error::Error as _;
 use locker_host::{Error, ErrorKind, LockOptions, Locker, Redis};
 use rstest::rstest;
 
-use crate::harness::{Cluster, LONG, RedisServer, key_of, patiently, until};
+use crate::harness::{Cluster, LONG, RedisServer, key_of, until, waiting_options};
 
 #[track_caller]
 fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, words: &str) {
@@ -47,7 +47,7 @@ async fn a_user_who_may_do_just_what_a_lock_needs() {
     let lease = locker.lock("job", LONG).await.unwrap().granted().unwrap();
     _ = locker.extend("job", &lease.token, LONG).await.unwrap();
     let other = with_login(&server, "locker:secret");
-    let waiter = tokio::spawn(async move { other.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { other.lock("job", waiting_options()).await });
     until(async || !server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
     waiter.await.unwrap().unwrap().granted().unwrap();
@@ -101,7 +101,7 @@ async fn a_release_that_may_not_do_all_of_its_writes_does_none(#[case] denied: &
     permit(&server, denied).await;
     let (holder, weak) = (server.locker(), with_login(&server, "locker:secret"));
     let lease = holder.lock("job", LONG).await.unwrap().granted().unwrap();
-    let waiter = server.waiter(server.locker(), patiently()).await;
+    let waiter = server.waiter(server.locker(), waiting_options()).await;
     let before = server.entries("job").await;
     let outcome = weak.unlock("job", &lease.token).await;
     assert_told(outcome, ErrorKind::Denied, "does not permit this user what a lock needs");
@@ -119,7 +119,7 @@ async fn a_wait_that_may_not_do_all_of_its_writes_does_none(#[case] denied: &[&s
     permit(&server, denied).await;
     let lease = server.locker().lock("job", LONG).await.unwrap().granted().unwrap();
     let before = server.keys().await;
-    let outcome = with_login(&server, "locker:secret").lock("job", patiently()).await;
+    let outcome = with_login(&server, "locker:secret").lock("job", waiting_options()).await;
     assert_told(outcome, ErrorKind::Denied, "does not permit this user what a lock needs");
     assert_eq!(server.keys().await, before);
     assert_eq!(server.stored("job").await.unwrap().0, lease.token.as_str());
@@ -141,7 +141,7 @@ async fn a_fence_counter_of_another_type_keeps_the_waiter_in_the_queue() {
     let server = RedisServer::start().await;
     let locker = server.locker();
     let lease = locker.lock("job", LONG).await.unwrap().granted().unwrap();
-    let waiter = server.waiter(server.locker(), patiently()).await;
+    let waiter = server.waiter(server.locker(), waiting_options()).await;
     let before = server.entries("job").await;
     () = server
         .run(&["EVAL", "redis.call('DEL', KEYS[1]) redis.call('RPUSH', KEYS[1], 'x')", "1", &key_of("fence", "job")])
@@ -162,7 +162,7 @@ async fn a_server_with_a_renamed_command(
     let outcome = match locker.lock("job", LONG).await {
         Ok(lock) => {
             drop(lock);
-            locker.lock("job", patiently()).await
+            locker.lock("job", waiting_options()).await
         }
         refused => refused,
     };

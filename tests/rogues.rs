@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{Ended, Locker, Memory, Plugin, Program, Runner, Scope};
+use locker_host::{Locker, LockerCtx, Memory, Program, ProgramExit, Runner, Scope};
 use rstest::rstest;
 use tokio::time::timeout;
 use wasmtime_wasi::WasiCtx;
 
-use crate::harness::{By, Embedded, LONG, On, a_moment, granted, patiently, rogue, until};
+use crate::harness::{Backend, Embedded, LONG, LinkMode, a_moment, granted, rogue, until, waiting_options};
 
 fn scope() -> Scope {
     Scope::new("plugin").unwrap()
@@ -18,13 +18,15 @@ fn locker() -> Locker {
 }
 
 async fn forceful(locker: &Locker, scope: Scope) -> Embedded {
-    Embedded::start(By::Force, Plugin::new(&locker, scope)).await
+    Embedded::start(LinkMode::Force, LockerCtx::new(&locker, scope)).await
 }
 
 #[rstest]
 #[tokio::test]
-async fn one_that_reaches_for_the_cache_finds_nothing_outside_its_namespace(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn one_that_reaches_for_the_cache_finds_nothing_outside_its_namespace(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let lease = granted(store.locker.lock("other/job", LONG).await);
     let mut rogue = forceful(&store.locker, scope()).await;
     for key in ["other/job", "../other/job", "lock:other/job", "\u{1f}fence{lock:other/job}", "}{", "\0", ""] {
@@ -65,7 +67,7 @@ async fn what_is_stored_without_a_time_to_live_has_one() {
 #[tokio::test]
 async fn one_that_reaches_for_the_cache_holds_no_more_than_it_may() {
     let locker = locker();
-    let mut rogue = forceful(&locker, scope().max_held(2)).await;
+    let mut rogue = forceful(&locker, scope().max_locks(2)).await;
     for key in ["a", "b", "c"] {
         rogue.run(&["set", key, "value", "60000"]).await;
     }
@@ -82,7 +84,7 @@ async fn one_that_reaches_for_the_cache_holds_no_more_than_it_may() {
 #[case(&["set", "key", "value", "1", "1"])]
 #[tokio::test]
 async fn one_that_asks_too_often_is_refused(#[case] words: &[&str]) {
-    let mut rogue = forceful(&locker(), scope().max_requests(20)).await;
+    let mut rogue = forceful(&locker(), scope().max_requests_per_second(20)).await;
     let mut said = String::new();
     for _ in 0..40 {
         said = rogue.run(words).await;
@@ -92,7 +94,7 @@ async fn one_that_asks_too_often_is_refused(#[case] words: &[&str]) {
 
 #[tokio::test]
 async fn one_that_may_ask_no_more_can_still_release_what_it_holds() {
-    let mut rogue = forceful(&locker(), scope().max_requests(1)).await;
+    let mut rogue = forceful(&locker(), scope().max_requests_per_second(1)).await;
     assert!(rogue.run(&["set", "key", "value", "60000"]).await.starts_with("stored"));
     assert!(rogue.run(&["get", "key"]).await.starts_with("denied"));
     assert_eq!(rogue.run(&["delete", "key", "value"]).await, "deleted");
@@ -101,13 +103,13 @@ async fn one_that_may_ask_no_more_can_still_release_what_it_holds() {
 #[tokio::test]
 async fn one_whose_wait_is_refused_is_not_in_the_queue() {
     let locker = locker();
-    let mut rogue = forceful(&locker, scope().max_requests(1)).await;
+    let mut rogue = forceful(&locker, scope().max_requests_per_second(1)).await;
     let lease = granted(locker.lock("plugin/job", LONG).await);
     for words in [&["get", "job"][..], &["set", "job", "value", "60000", "60000"]] {
         rogue.run(words).await;
     }
     let waiter = locker.clone();
-    let next = tokio::spawn(async move { timeout(LONG / 2, waiter.lock("plugin/job", patiently())).await });
+    let next = tokio::spawn(async move { timeout(LONG / 2, waiter.lock("plugin/job", waiting_options())).await });
     a_moment().await;
     locker.unlock("plugin/job", lease.token).await.unwrap();
     granted(next.await.unwrap().expect("nobody stands before it"));
@@ -136,17 +138,17 @@ async fn one_that_passes_what_is_no_text_of_its_own_is_stopped(#[case] words: &[
 async fn a_name_of_many_megabytes_is_refused_and_does_no_harm(#[values("1000", "70000", "100000000")] bytes: &str) {
     let locker = locker();
     let (ended, said) = run(Runner::new().unwrap(), &locker, &["name-of", bytes]).await;
-    assert!(matches!(ended, Ended::Exited(0)) && said.contains("Invalid"), "{ended:?} {said}");
+    assert!(matches!(ended, ProgramExit::Exited(0)) && said.contains("Invalid"), "{ended:?} {said}");
     granted(locker.lock("job", LONG).await);
 }
 
 /// Runs the rogue within a scope, and answers how it ended and what it wrote.
-async fn run(runner: Runner, locker: &Locker, words: &[&str]) -> (Ended, String) {
+async fn run(runner: Runner, locker: &Locker, words: &[&str]) -> (ProgramExit, String) {
     let program = runner.load(rogue()).unwrap();
-    start(&program, Plugin::new(&locker, scope()), words).await
+    start(&program, LockerCtx::new(&locker, scope()), words).await
 }
 
-async fn start(program: &Program, locks: Plugin, words: &[&str]) -> (Ended, String) {
+async fn start(program: &Program, locks: LockerCtx, words: &[&str]) -> (ProgramExit, String) {
     let output = wasmtime_wasi::p2::pipe::MemoryOutputPipe::new(1 << 20);
     let wasi = WasiCtx::builder().arg("rogue").args(words).stdout(output.clone()).build();
     let ended = timeout(LONG / 2, program.run(locks, wasi)).await.expect("it ends");
@@ -169,34 +171,34 @@ async fn one_that_loops_lets_others_work_and_is_stopped_when_its_time_is_up() {
     };
     let started = Instant::now();
     let ((ended, _), worked) = tokio::join!(looping, working);
-    assert!(matches!(ended, Ended::TimedOut), "{ended:?}");
+    assert!(matches!(ended, ProgramExit::TimedOut), "{ended:?}");
     assert!(worked - started < started.elapsed());
 }
 
 #[tokio::test]
 async fn one_that_hoards_memory_is_stopped() {
     let (ended, _) = run(Runner::new().unwrap().max_memory(64 << 20), &locker(), &["allocate"]).await;
-    let Ended::Trapped(error) = ended else { panic!("{ended:?}") };
+    let ProgramExit::Trapped(error) = ended else { panic!("{ended:?}") };
     assert!(error.to_string().contains("bytes more memory"), "{error}");
 }
 
 #[tokio::test]
 async fn one_that_traps_leaves_its_locks_to_be_released() {
     let locker = locker();
-    let (program, locks) = (Runner::new().unwrap().load(rogue()).unwrap(), Plugin::new(&locker, scope()));
-    let another = locks.another_instance();
+    let (program, locks) = (Runner::new().unwrap().load(rogue()).unwrap(), LockerCtx::new(&locker, scope()));
+    let another = locks.new_instance();
     granted(another.locker().lock("kept", LONG).await);
     let (ended, _) = start(&program, locks.clone(), &["take-and-trap", "job"]).await;
-    assert!(matches!(&ended, Ended::Trapped(error) if error.to_string().contains("unreachable")), "{ended:?}");
+    assert!(matches!(&ended, ProgramExit::Trapped(error) if error.to_string().contains("unreachable")), "{ended:?}");
     assert_eq!(locks.release_all().await, 1);
     assert!(locker.list().await.unwrap().keys().eq(["plugin/kept"]), "what another instance holds is its own");
 }
 
 #[tokio::test]
 async fn the_instances_of_a_plugin_share_what_they_may_hold() {
-    let locks = Plugin::new(&locker(), scope().max_held(1));
+    let locks = LockerCtx::new(&locker(), scope().max_locks(1));
     granted(locks.locker().lock("a", LONG).await);
-    assert!(locks.another_instance().locker().lock("b", LONG).await.is_err());
+    assert!(locks.new_instance().locker().lock("b", LONG).await.is_err());
 }
 
 #[tokio::test]
@@ -204,7 +206,7 @@ async fn one_that_is_dropped_while_it_waits_takes_no_lock_later() {
     let locker = locker();
     let lease = granted(locker.lock("plugin/job", LONG).await);
     let program = Runner::new().unwrap().load(rogue()).unwrap();
-    let locks = Plugin::new(&locker, scope());
+    let locks = LockerCtx::new(&locker, scope());
     let waiting = tokio::spawn(async move { start(&program, locks, &["wait", "job"]).await });
     a_moment().await;
     waiting.abort();
@@ -221,7 +223,7 @@ async fn one_that_is_dropped_while_it_waits_takes_no_lock_later() {
 #[tokio::test]
 async fn nothing_is_granted_that_was_not_said(#[case] words: &[&str]) {
     let (ended, said) = run(Runner::new().unwrap(), &locker(), words).await;
-    assert!(matches!(ended, Ended::Exited(0)) && said.starts_with("Err("), "{said}");
+    assert!(matches!(ended, ProgramExit::Exited(0)) && said.starts_with("Err("), "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use locker_host::{ErrorKind, Lock, LockOptions, Locker, Redis, Unlock};
+use locker_host::{ErrorKind, LockOptions, LockOutcome, Locker, Redis, UnlockOutcome};
 use tokio::task::JoinSet;
 
 use crate::harness::{Command, LONG, Sentinels, granted, until};
@@ -14,7 +14,7 @@ async fn the_sentinels_tell_where_the_primary_is() {
     let locker = sentinels.locker();
     let lease = granted(locker.lock("job", LONG).await);
     assert_eq!(sentinels.primary.stored("job").await.unwrap().0, lease.token.as_str());
-    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
 }
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn traffic_goes_on_after_a_failover_and_fences_rise() {
 async fn work(locker: Locker, done: Arc<AtomicBool>, highest: Arc<AtomicU64>) {
     while !done.load(Ordering::SeqCst) {
         let short = LockOptions::from(LONG / 60).wait(LONG);
-        let Ok(Lock::Granted(lease)) = locker.lock("job", short).await else { continue };
+        let Ok(LockOutcome::Granted(lease)) = locker.lock("job", short).await else { continue };
         let before = highest.fetch_max(lease.fence, Ordering::SeqCst);
         assert!(before < lease.fence, "{before} before {}", lease.fence);
         _ = locker.unlock("job", &lease.token).await;

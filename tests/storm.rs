@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locker_host::{Lock, LockOptions, Locker, Quorum, QuorumMember, Redis};
+use locker_host::{LockOptions, LockOutcome, Locker, Quorum, QuorumMember, Redis};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
@@ -15,7 +15,7 @@ const TTL: Duration = Duration::from_secs(2);
 
 async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
-        let Ok(Lock::Granted(lease)) = locker.lock("job", LockOptions::from(TTL).wait(TTL)).await else {
+        let Ok(LockOutcome::Granted(lease)) = locker.lock("job", LockOptions::from(TTL).wait(TTL)).await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };

@@ -8,7 +8,7 @@ use crate::harness::{Command, LONG, Tls, granted, held};
 async fn a_lock_over_tls_is_a_lock() {
     let tls = Tls::start().await;
     let pem = std::fs::read(tls.authority()).unwrap();
-    let locker = Locker::new(Redis::open(&tls.url()).unwrap().authority(pem)).unwrap();
+    let locker = Locker::new(Redis::open(&tls.url()).unwrap().root_certificates(pem)).unwrap();
     let lease = granted(locker.lock("job", LONG).await);
     held(tls.plain().locker().lock("job", LONG).await);
     locker.unlock("job", &lease.token).await.unwrap();

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, LockOptions, Unlock};
+use locker_host::{ErrorKind, LockOptions, UnlockOutcome};
 use rstest::rstest;
 
-use crate::harness::{LONG, On, RedisServer, SHORT, a_moment, granted, held, key_of, patiently, until};
+use crate::harness::{Backend, LONG, RedisServer, SHORT, a_moment, granted, held, key_of, until, waiting_options};
 
 #[tokio::test]
 async fn without_a_wait_nobody_listens() {
@@ -20,8 +20,10 @@ async fn without_a_wait_nobody_listens() {
 
 #[rstest]
 #[tokio::test]
-async fn a_waiter_gives_up_when_its_time_is_up_and_not_early(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_waiter_gives_up_when_its_time_is_up_and_not_early(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     store.take("job", LockOptions::from(LONG).owner("me")).await;
     let started = Instant::now();
     let holder = held(store.locker.lock("job", LockOptions::from(LONG).wait(SHORT)).await);
@@ -32,13 +34,13 @@ async fn a_waiter_gives_up_when_its_time_is_up_and_not_early(#[values(On::Memory
 #[rstest]
 #[tokio::test]
 async fn a_waiter_is_woken_by_a_release(
-    #[values(On::Memory, On::Redis)] on: On,
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
     #[values(true, false)] same_host: bool,
 ) {
-    let store = on.start().await;
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let locker = if same_host { store.locker.clone() } else { store.another_host() };
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     a_moment().await;
     let released = Instant::now();
     store.locker.unlock("job", &lease.token).await.unwrap();
@@ -48,11 +50,11 @@ async fn a_waiter_is_woken_by_a_release(
 
 #[rstest]
 #[tokio::test]
-async fn a_waiter_is_woken_by_an_expiry(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_waiter_is_woken_by_an_expiry(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     store.take("job", SHORT).await;
     let started = Instant::now();
-    store.take("job", patiently()).await;
+    store.take("job", waiting_options()).await;
     assert!(started.elapsed() < LONG / 2, "it slept for as long as it could");
 }
 
@@ -61,7 +63,7 @@ async fn a_lost_wake_up_costs_no_more_than_the_holders_time() {
     let server = RedisServer::start().await;
     let locker = server.locker();
     granted(locker.lock("job", Duration::from_secs(1)).await);
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     a_moment().await;
     let deleted: u64 = server.run(&["DEL", "lock:job"]).await;
     assert_eq!(deleted, 1);
@@ -72,8 +74,8 @@ async fn a_lost_wake_up_costs_no_more_than_the_holders_time() {
 
 #[rstest]
 #[tokio::test]
-async fn a_wait_may_be_longer_than_the_holders_time(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_wait_may_be_longer_than_the_holders_time(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     for _ in 0..3 {
         store.take("job", LockOptions::from(Duration::from_millis(50)).wait(LONG)).await;
     }
@@ -81,8 +83,10 @@ async fn a_wait_may_be_longer_than_the_holders_time(#[values(On::Memory, On::Red
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_that_is_extended_keeps_its_waiters_waiting(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_lock_that_is_extended_keeps_its_waiters_waiting(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
     let locker = store.locker.clone();
     let waiter = tokio::spawn(async move { locker.lock("job", LockOptions::from(LONG).wait(3 * SHORT)).await });
@@ -93,11 +97,13 @@ async fn a_lock_that_is_extended_keeps_its_waiters_waiting(#[values(On::Memory, 
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let locker = store.another_host();
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     a_moment().await;
     let started = Instant::now();
     _ = store.locker.extend("job", &lease.token, SHORT).await.unwrap();
@@ -107,11 +113,11 @@ async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(#[values(On::Memory, 
 
 #[rstest]
 #[tokio::test]
-async fn a_cancelled_waiter_takes_no_lock_later(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_cancelled_waiter_takes_no_lock_later(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     a_moment().await;
     waiter.abort();
     assert!(waiter.await.unwrap_err().is_cancelled());
@@ -125,7 +131,7 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
     let server = RedisServer::start().await;
     let locker = server.locker();
     let lease = granted(locker.lock("job", LONG).await);
-    let waiter = server.waiter(locker.clone(), patiently()).await;
+    let waiter = server.waiter(locker.clone(), waiting_options()).await;
     waiter.abort();
     until(async || server.queued("job").await == 0 && server.channels().await.is_empty()).await;
     locker.unlock("job", &lease.token).await.unwrap();
@@ -135,30 +141,34 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
 
 #[rstest]
 #[tokio::test]
-async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     for patience in (0..200).map(|n| Duration::from_micros(10 * n)) {
         _ = tokio::time::timeout(patience, store.locker.lock("job", LONG)).await.map(|outcome| {
             // It was in time after all, so it is ours to release.
             let (locker, lease) = (store.locker.clone(), outcome.unwrap().granted());
             tokio::spawn(async move { locker.unlock("job", lease.unwrap().token).await })
         });
-        let lease = store.take("job", patiently()).await;
-        assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+        let lease = store.take("job", waiting_options()).await;
+        assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     }
 }
 
 #[rstest]
 #[tokio::test]
-async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let served = Arc::<Mutex<Vec<usize>>>::default();
     let mut waiters = Vec::new();
     for number in 0..6 {
         let (locker, served) = (store.locker.clone(), served.clone());
         waiters.push(tokio::spawn(async move {
-            let lease = granted(locker.lock("job", patiently()).await);
+            let lease = granted(locker.lock("job", waiting_options()).await);
             served.lock().unwrap().push(number);
             locker.unlock("job", &lease.token).await.unwrap();
         }));
@@ -174,11 +184,13 @@ async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(#[val
 
 #[rstest]
 #[tokio::test]
-async fn whoever_comes_late_does_not_overtake_those_who_wait(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn whoever_comes_late_does_not_overtake_those_who_wait(
+    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     a_moment().await;
     store.locker.unlock("job", &lease.token).await.unwrap();
     // The waiter has been told and not yet come; without a line the newcomer would be first.
@@ -189,11 +201,11 @@ async fn whoever_comes_late_does_not_overtake_those_who_wait(#[values(On::Memory
 
 #[rstest]
 #[tokio::test]
-async fn closing_a_host_ends_its_waiters_with_an_error(#[values(On::Memory, On::Redis)] on: On) {
-    let store = on.start().await;
+async fn closing_a_host_ends_its_waiters_with_an_error(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
     store.take("job", LONG).await;
     let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", patiently()).await });
+    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
     a_moment().await;
     store.locker.close().await;
     assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use locker_host::{Error, Holder, Lock, Locker};
+use locker_host::{Error, Holder, LockOutcome, Locker};
 use tokio::time::{Instant, sleep};
 
 use crate::output::{Report, describe, quoted};
@@ -20,15 +20,15 @@ pub(crate) enum Acquired<T> {
 pub(crate) async fn acquire<T>(
     locker: &Locker,
     name: &str,
-    taken: impl Future<Output = Result<Lock<T>, Error>>,
+    taken: impl Future<Output = Result<LockOutcome<T>, Error>>,
     signals: &mut Signals,
     report: Report,
 ) -> Result<Acquired<T>> {
     tokio::select! {
         biased;
         outcome = taken => Ok(match outcome? {
-            Lock::Granted(granted) => Acquired::Granted(granted),
-            Lock::Held(holder) => Acquired::Held(holder),
+            LockOutcome::Granted(granted) => Acquired::Granted(granted),
+            LockOutcome::Held(holder) => Acquired::Held(holder),
         }),
         // Dropping the call gives back what it may have taken; closing the locker waits for that.
         signal = signals.next() => Ok(Acquired::Interrupted(signal as i32)),

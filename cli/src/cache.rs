@@ -34,7 +34,7 @@ pub(crate) fn use_compilation_cache() {
     let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     if let Some(caches) = caches.or_else(home) {
-        locker_host::keep_code_in(caches.join("locker"));
+        locker_host::set_compilation_cache_dir(caches.join("locker"));
     }
 }
 
@@ -58,7 +58,8 @@ fn redis(url: &str, prefix: Option<&str>, ca: Option<&Path>) -> Result<Redis> {
     }
     if let Some(ca) = ca {
         let pem = std::fs::read(ca);
-        redis = redis.authority(pem.with_context(|| CliError(Exit::Refused, format!("cannot read {}", ca.display())))?);
+        redis = redis
+            .root_certificates(pem.with_context(|| CliError(Exit::Refused, format!("cannot read {}", ca.display())))?);
     }
     Ok(redis)
 }

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use locker_host::{Extended, Locker, Unlock};
+use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Args, Command};
@@ -110,12 +110,12 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
         Command::Unlock { name, token } => {
             let outcome = locker.unlock(&name, read_token(token)?).await?;
             report.unlocked(&name, outcome)?;
-            Ok(if outcome == Unlock::Released { Exit::Done } else { Exit::NotHeld })
+            Ok(if outcome == UnlockOutcome::Released { Exit::Done } else { Exit::NotHeld })
         }
         Command::Extend { name, token, ttl } => {
             let outcome = locker.extend(&name, read_token(token)?, ttl).await?;
             report.extended(&name, &outcome)?;
-            Ok(if matches!(outcome, Extended::Extended(_)) { Exit::Done } else { Exit::NotHeld })
+            Ok(if matches!(outcome, ExtendOutcome::Extended(_)) { Exit::Done } else { Exit::NotHeld })
         }
         Command::Status { name, watch: true } => status::watch(locker, &name, report).await,
         Command::Status { name, watch: false } => status::status(locker, &name, report).await,

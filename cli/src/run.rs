@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use locker_host::{Ended, Locker, Plugin, Program, Runner, Scope};
+use locker_host::{Locker, LockerCtx, Program, ProgramExit, Runner, Scope};
 use tokio::task::JoinSet;
 use wasmtime_wasi::{FsPerms, WasiCtx};
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
     for (name, (program, plugin)) in load(locker, &run)? {
         for number in 1..=run.instances {
             let name = if run.instances == 1 { name.clone() } else { format!("{name}#{number}") };
-            let (program, locks, wasi) = (program.clone(), plugin.another_instance(), wasi(&run, &name)?);
+            let (program, locks, wasi) = (program.clone(), plugin.new_instance(), wasi(&run, &name)?);
             instances.push(locks.clone());
             running.spawn(async move {
                 let ended = program.run(locks.clone(), wasi).await;
@@ -51,8 +51,8 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
             report.info(&format!("{name}: released the locks that it had left: {left}"));
         }
         let failed = match ended {
-            Ended::Exited(0) => continue,
-            Ended::Exited(code) => Exit::Code(u8::try_from(code).unwrap_or(1)),
+            ProgramExit::Exited(0) => continue,
+            ProgramExit::Exited(code) => Exit::Code(u8::try_from(code).unwrap_or(1)),
             ended => {
                 report.warn(&format!("{name}: {ended}"));
                 Exit::Aborted
@@ -65,7 +65,7 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
 }
 
 /// The plugins by their names, each with its scope.
-fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, Plugin)>> {
+fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, LockerCtx)>> {
     let mut runner = Runner::new()?;
     for limit in &run.limits {
         runner = match *limit {
@@ -84,7 +84,7 @@ fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, Pl
             )
         })?;
         let program = Arc::new(program(&runner, path)?);
-        if plugins.insert(name.clone(), (program, Plugin::new(&locker, scope))).is_some() {
+        if plugins.insert(name.clone(), (program, LockerCtx::new(&locker, scope))).is_some() {
             bail!(CliError(
                 Exit::Usage,
                 format!("two plugins are called {}: rename one, or use --instances", quoted(&name))

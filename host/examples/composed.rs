@@ -6,7 +6,7 @@
 //! composed composed.wasm
 //! ```
 
-use locker_host::{Locker, Memory, Plugin, Scope, add_cache_to_linker};
+use locker_host::{Locker, LockerCtx, Memory, Scope, add_cache_to_linker};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store};
 use wasmtime_wasi::p2::bindings::Command;
@@ -14,7 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2};
 
 /// What the plugin has: a cache, and standard output.
 struct State {
-    cache: Plugin,
+    cache: LockerCtx,
     wasi: WasiCtx,
     table: ResourceTable,
 }
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     p2::add_to_linker_async(&mut linker)?;
     add_cache_to_linker(&mut linker, |state: &mut State| &mut state.cache)?;
 
-    let cache = Plugin::new(&Locker::new(Memory::default())?, Scope::new("plugin")?.max_held(10));
+    let cache = LockerCtx::new(&Locker::new(Memory::default())?, Scope::new("plugin")?.max_locks(10));
     let state =
         State { cache: cache.clone(), wasi: WasiCtx::builder().inherit_stdio().build(), table: ResourceTable::new() };
     let mut store = Store::new(&engine, state);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use locker_host::{Error, LockOptions, Locker, Memory, Ran, Redis};
+use locker_host::{Error, LockOptions, Locker, Memory, Redis, WithOutcome};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -16,9 +16,9 @@ async fn main() -> Result<(), Error> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     match locker.with("nightly-report", options, report).await? {
-        Ran::Done(()) => println!("done"),
-        Ran::Held(holder) => println!("held by {:?} for {:?} more", holder.owner, holder.ttl),
-        Ran::Lost { loss, .. } => println!("stopped: {loss}"),
+        WithOutcome::Done(()) => println!("done"),
+        WithOutcome::Held(holder) => println!("held by {:?} for {:?} more", holder.owner, holder.ttl),
+        WithOutcome::Lost { reason, .. } => println!("stopped: {reason}"),
     }
     Ok(())
 }

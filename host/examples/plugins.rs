@@ -1,11 +1,11 @@
 //! Runs programs for wasi:cli, written in any languages, that share the locks of one host: in memory, or in the Redis of
 //! `REDIS_URL`.
-use locker_host::{Locker, Memory, Plugin, Redis, Scope, add_to_linker};
+use locker_host::{Locker, LockerCtx, Memory, Redis, Scope, add_to_linker};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2};
 
-struct State(Plugin, WasiCtx, ResourceTable);
+struct State(LockerCtx, WasiCtx, ResourceTable);
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
@@ -18,7 +18,7 @@ async fn run(file: String, locker: Locker) -> Result<()> {
     p2::add_to_linker_async(&mut linker)?;
     add_to_linker(&mut linker, |state: &mut State| &mut state.0)?;
     let component = Component::from_file(linker.engine(), file)?;
-    let (locks, wasi) = (Plugin::new(&locker, Scope::new("shared")?), WasiCtx::builder().inherit_stdio().build());
+    let (locks, wasi) = (LockerCtx::new(&locker, Scope::new("shared")?), WasiCtx::builder().inherit_stdio().build());
     let mut store = Store::new(linker.engine(), State(locks, wasi, ResourceTable::new()));
     let plugin = p2::bindings::Command::instantiate_async(&mut store, &component, &linker).await?;
     plugin.wasi_cli_run().call_run(&mut store).await?.map_err(|()| wasmtime::format_err!("a plugin failed"))

@@ -2,17 +2,17 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use locker_host::{Lock, Locker, Memory};
+//! use locker_host::{LockOutcome, Locker, Memory};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), locker_host::Error> {
 //! let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?
 //! match locker.lock("nightly-report", Duration::from_secs(30)).await? {
-//!     Lock::Granted(lease) => {
+//!     LockOutcome::Granted(lease) => {
 //!         println!("we hold it with fence {}", lease.fence);
 //!         locker.unlock("nightly-report", &lease.token).await?;
 //!     }
-//!     Lock::Held(holder) => println!("held by {:?}, {:?} left", holder.owner, holder.ttl),
+//!     LockOutcome::Held(holder) => println!("held by {:?}, {:?} left", holder.owner, holder.ttl),
 //! }
 //! # Ok(())
 //! # }
@@ -40,10 +40,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use locker_host::{Locker, Memory, Plugin, Scope, add_to_linker};
+//! use locker_host::{Locker, Memory, LockerCtx, Scope, add_to_linker};
 //! use wasmtime::{Engine, Store, component::{Component, Linker}};
 //!
-//! struct State { locks: Plugin }
+//! struct State { locks: LockerCtx }
 //!
 //! let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?
 //! let engine = Engine::default();
@@ -51,7 +51,7 @@
 //! add_to_linker(&mut linker, |state: &mut State| &mut state.locks)?;
 //!
 //! let plugin = Component::from_binary(&engine, b"\0asm\x0d\0\x01\0")?; // the emptiest of plugins
-//! let locks = Plugin::new(&locker, Scope::new("reports")?.max_held(10));
+//! let locks = LockerCtx::new(&locker, Scope::new("reports")?.max_locks(10));
 //! let mut store = Store::new(&engine, State { locks: locks.clone() });
 //! linker.instantiate_async(&mut store, &plugin).await?;
 //! // ... and when the plugin has ended, however it did:
@@ -119,23 +119,25 @@ mod telemetry;
 mod time;
 
 #[cfg(feature = "compilation-cache")]
-pub use component::compilation_cache::keep_code_in;
+pub use component::compilation_cache::set_compilation_cache_dir;
 pub use error::Error;
-pub use hold::{Guard, Loss, Ran};
+pub use hold::{Guard, LostReason, WithOutcome};
 pub use locker::Locker;
 pub use options::{Limits, LockOptions};
-pub use outcome::{Extended, Holder, Lease, Lock, Token, Unlock};
+pub use outcome::{ExtendOutcome, Holder, Lease, LockOutcome, Token, UnlockOutcome};
 #[cfg(feature = "run")]
-pub use plugin::runner::{Ended, Program, Runner};
-pub use plugin::{Operation, Plugin, Scope, add_cache_to_linker, add_to_linker, add_to_linker_sync};
+pub use plugin::runner::{Program, ProgramExit, Runner};
+pub use plugin::{LockerCtx, Operation, Scope, add_cache_to_linker, add_to_linker, add_to_linker_sync};
 pub use store::memory::Memory;
 pub use store::quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use store::redis::Redis;
-pub use store::{
-    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote,
-    VoteOutcome,
-};
+pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
+
+/// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.
+pub mod cache {
+    pub use crate::store::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Stored, Vote, VoteOutcome};
+}
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.
 ///

@@ -8,9 +8,11 @@ use tokio::task::JoinSet;
 
 use crate::component::operations::Operations;
 use crate::hold::grant::grant;
-use crate::hold::{Guard, Loss};
+use crate::hold::{Guard, LostReason};
 use crate::time::least_left;
-use crate::{Cache, Error, ErrorKind, Extended, Holder, Lease, Limits, Lock, LockOptions, Ran, Unlock};
+use crate::{
+    Cache, Error, ErrorKind, ExtendOutcome, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome, WithOutcome,
+};
 
 /// Takes, releases and extends locks.
 ///
@@ -22,11 +24,11 @@ use crate::{Cache, Error, ErrorKind, Extended, Holder, Lease, Limits, Lock, Lock
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), locker_host::Error> {
 /// use std::time::Duration;
-/// use locker_host::{Locker, Memory, Unlock};
+/// use locker_host::{Locker, Memory, UnlockOutcome};
 ///
 /// let locker = Locker::new(Memory::default())?;
 /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("nobody else is here");
-/// assert_eq!(locker.unlock("job", &lease.token).await?, Unlock::Released);
+/// assert_eq!(locker.unlock("job", &lease.token).await?, UnlockOutcome::Released);
 /// # Ok(())
 /// # }
 /// ```
@@ -38,7 +40,7 @@ const LIST_CONCURRENCY: usize = 64;
 
 impl Locker {
     /// A locker over `cache`. The first one in a process compiles the component, which takes some ten milliseconds, or finds it
-    /// where `keep_code_in` said.
+    /// where `set_compilation_cache_dir` said.
     ///
     /// # Errors
     /// [`ErrorKind::Fault`] if the component cannot be loaded.
@@ -63,19 +65,19 @@ impl Locker {
     ///
     /// # Errors
     /// [`ErrorKind`]; that somebody else holds the lock is an answer, not an error.
-    pub async fn lock(&self, name: &str, options: impl Into<LockOptions>) -> Result<Lock, Error> {
+    pub async fn lock(&self, name: &str, options: impl Into<LockOptions>) -> Result<LockOutcome, Error> {
         grant(&self.0, name, options.into(), least_left).await.map(|lock| match lock {
-            Lock::Granted(grant) => Lock::Granted(grant.lease),
-            Lock::Held(holder) => Lock::Held(holder),
+            LockOutcome::Granted(grant) => LockOutcome::Granted(grant.lease),
+            LockOutcome::Held(holder) => LockOutcome::Held(holder),
         })
     }
 
     /// Takes the lock `name` as [`Locker::lock`] does, and renews it for as long as the guard lives. A lease that has no more
-    /// time left than its [grace](LockOptions::grace) when the answer arrives does not count.
+    /// time left than its [expiry margin](LockOptions::expiry_margin) when the answer arrives does not count.
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind); that somebody else holds the lock is an answer, not an error.
-    pub async fn hold(&self, name: &str, options: impl Into<LockOptions>) -> Result<Lock<Guard>, Error> {
+    pub async fn hold(&self, name: &str, options: impl Into<LockOptions>) -> Result<LockOutcome<Guard>, Error> {
         Guard::take(&self.0, name, options.into()).await
     }
 
@@ -86,13 +88,13 @@ impl Locker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), locker_host::Error> {
     /// use std::time::Duration;
-    /// use locker_host::{Locker, Memory, Ran};
+    /// use locker_host::{Locker, Memory, WithOutcome};
     ///
     /// let locker = Locker::new(Memory::default())?;
     /// match locker.with("job", Duration::from_secs(30), |lease| async move { lease.fence }).await? {
-    ///     Ran::Done(fence) => println!("done with fence {fence}"),
-    ///     Ran::Held(holder) => println!("held by {:?}", holder.owner),
-    ///     Ran::Lost { loss, .. } => println!("stopped: {loss}"),
+    ///     WithOutcome::Done(fence) => println!("done with fence {fence}"),
+    ///     WithOutcome::Held(holder) => println!("held by {:?}", holder.owner),
+    ///     WithOutcome::Lost { reason, .. } => println!("stopped: {reason}"),
     /// }
     /// # Ok(())
     /// # }
@@ -106,29 +108,29 @@ impl Locker {
         name: &str,
         options: impl Into<LockOptions>,
         work: impl FnOnce(Lease) -> W,
-    ) -> Result<Ran<T>, Error>
+    ) -> Result<WithOutcome<T>, Error>
     where
         W: Future<Output = T>,
     {
         let guard = match self.hold(name, options).await? {
-            Lock::Granted(guard) => guard,
-            Lock::Held(holder) => return Ok(Ran::Held(holder)),
+            LockOutcome::Granted(guard) => guard,
+            LockOutcome::Held(holder) => return Ok(WithOutcome::Held(holder)),
         };
         if let Some(loss) = guard.loss() {
-            return Ok(Ran::Lost { loss, done: None });
+            return Ok(WithOutcome::Lost { reason: loss, done: None });
         }
         let done = tokio::select! {
             biased;
-            loss = guard.lost() => return Ok(Ran::Lost { loss, done: None }),
+            loss = guard.lost() => return Ok(WithOutcome::Lost { reason: loss, done: None }),
             done = work(guard.lease()) => done,
         };
         if let Some(loss) = guard.loss() {
-            return Ok(Ran::Lost { loss, done: Some(done) });
+            return Ok(WithOutcome::Lost { reason: loss, done: Some(done) });
         }
         Ok(match guard.release().await {
-            Ok(Unlock::Absent) => Ran::Lost { loss: Loss::Absent, done: Some(done) },
-            Ok(Unlock::HeldByOther) => Ran::Lost { loss: Loss::HeldByOther, done: Some(done) },
-            Ok(Unlock::Released) | Err(_) => Ran::Done(done),
+            Ok(UnlockOutcome::Absent) => WithOutcome::Lost { reason: LostReason::Absent, done: Some(done) },
+            Ok(UnlockOutcome::HeldByOther) => WithOutcome::Lost { reason: LostReason::HeldByOther, done: Some(done) },
+            Ok(UnlockOutcome::Released) | Err(_) => WithOutcome::Done(done),
         })
     }
 
@@ -136,7 +138,7 @@ impl Locker {
     ///
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
-    pub async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<Unlock, Error> {
+    pub async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<UnlockOutcome, Error> {
         self.0.unlock(name, token).await
     }
 
@@ -146,10 +148,10 @@ impl Locker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), locker_host::Error> {
     /// # use std::time::Duration;
-    /// # use locker_host::{Extended, Locker, Memory};
+    /// # use locker_host::{ExtendOutcome, Locker, Memory};
     /// # let locker = Locker::new(Memory::default())?;
     /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("nobody else is here");
-    /// let Extended::Extended(longer) = locker.extend("job", &lease.token, Duration::from_secs(90)).await? else {
+    /// let ExtendOutcome::Extended(longer) = locker.extend("job", &lease.token, Duration::from_secs(90)).await? else {
     ///     panic!("we lost the lock: stop working");
     /// };
     /// assert_eq!(longer.fence, lease.fence);
@@ -159,7 +161,7 @@ impl Locker {
     ///
     /// # Errors
     /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
-    pub async fn extend(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<Extended, Error> {
+    pub async fn extend(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<ExtendOutcome, Error> {
         self.0.extend(name, token, ttl).await
     }
 

@@ -54,7 +54,7 @@ pub struct LockOptions {
     pub(crate) wait: Duration,
     pub(crate) owner: Option<String>,
     pub(crate) max_hold: Option<Duration>,
-    pub(crate) grace: Option<Duration>,
+    pub(crate) expiry_margin: Option<Duration>,
 }
 
 impl LockOptions {
@@ -80,7 +80,7 @@ impl LockOptions {
     }
 
     /// How long [`Locker::hold`](crate::Locker::hold) holds the lock at most, counted from its grant; for ever if this
-    /// is not said. The time that work needs to stop, the [grace](Self::grace), comes on top of it. A lock that is not held, but only taken, lasts for its time to live.
+    /// is not said. The time that work needs to stop, the [expiry margin](Self::expiry_margin), comes on top of it. A lock that is not held, but only taken, lasts for its time to live.
     #[must_use]
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = Some(max_hold);
@@ -91,8 +91,8 @@ impl LockOptions {
     /// that work needs to stop. At most half the time to live; a twentieth of it, but no more than 100 ms, if this is
     /// not said.
     #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
+    pub fn expiry_margin(mut self, margin: Duration) -> Self {
+        self.expiry_margin = Some(margin);
         self
     }
 }

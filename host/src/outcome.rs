@@ -69,14 +69,14 @@ pub struct Holder {
 /// The answers of [`Locker::lock`](crate::Locker::lock) and [`Locker::hold`](crate::Locker::hold).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a lock may be held by another"]
-pub enum Lock<T = Lease> {
+pub enum LockOutcome<T = Lease> {
     /// The caller now holds the lock.
     Granted(T),
     /// Somebody else holds it, and kept it for as long as the caller would wait.
     Held(Holder),
 }
 
-impl<T> Lock<T> {
+impl<T> LockOutcome<T> {
     /// What was granted, if the lock was.
     ///
     /// ```
@@ -100,7 +100,7 @@ impl<T> Lock<T> {
 
 /// The answers of [`Locker::unlock`](crate::Locker::unlock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unlock {
+pub enum UnlockOutcome {
     /// The lock was the caller's and is free now.
     Released,
     /// Nobody holds the lock: it was released before, has expired, or was never taken.
@@ -112,7 +112,7 @@ pub enum Unlock {
 /// The answers of [`Locker::extend`](crate::Locker::extend).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a lock that was not extended is no longer held"]
-pub enum Extended {
+pub enum ExtendOutcome {
     /// The caller holds the lock for the new time, with the same token and fence.
     Extended(Lease),
     /// Nobody holds the lock, and it was not taken.

@@ -1,6 +1,6 @@
 //! Any text as the name of a lock, as a namespace and as a prefix.
 
-use locker_host::{Cache, ErrorKind, Locker, Memory, Plugin, Redis, Scope, Unlock};
+use locker_host::{Cache, ErrorKind, Locker, LockerCtx, Memory, Redis, Scope, UnlockOutcome};
 
 use super::{Watched, fuzz, is_fit, shown};
 use crate::harness::{LONG, RedisServer, extended, granted, held};
@@ -42,13 +42,13 @@ async fn lock<C: Cache>(locker: &Locker, store: &Watched<C>, name: &str) {
     assert_eq!(locker.list().await.unwrap().into_keys().collect::<Vec<_>>(), [name]);
     assert_eq!(extended(locker.extend(name, &lease.token, LONG).await).fence, lease.fence);
     assert_eq!(locker.inspect(name).await.unwrap().unwrap().fence, lease.fence);
-    assert_eq!(locker.unlock(name, &lease.token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock(name, &lease.token).await.unwrap(), UnlockOutcome::Released);
     assert_eq!(locker.inspect(name).await.unwrap(), None);
 }
 
 /// As the name of a plugin's lock, and of its namespace.
 async fn lock_in_namespace(locker: &Locker, name: &str) {
-    let plugin = Plugin::new(&locker, Scope::new("plugin").unwrap());
+    let plugin = LockerCtx::new(&locker, Scope::new("plugin").unwrap());
     match plugin.locker().lock(name, LONG).await {
         Ok(lock) => {
             let lease = lock.granted().unwrap();

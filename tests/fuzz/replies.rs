@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{
-    Cache, CacheError, DeleteOutcome, Entry, Error, ErrorKind, ExtendOutcome, Limits, LockOptions, Locker, Redis,
-    SetOutcome,
-};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+use locker_host::{Cache, CacheError, Error, ErrorKind, Limits, LockOptions, Locker, Redis};
 use rstest::rstest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

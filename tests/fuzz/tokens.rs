@@ -1,6 +1,6 @@
 //! Any text as a token, and as an owner's label.
 
-use locker_host::{ErrorKind, Extended, LockOptions, Locker, Memory, Unlock};
+use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, UnlockOutcome};
 
 use super::{Watched, fuzz, is_fit, shown};
 use crate::harness::{LONG, granted};
@@ -25,7 +25,7 @@ async fn use_as_token(locker: &Locker, store: &Watched<Memory>, text: &str) {
     for wrong in [text, &format!("{text} {token}"), &format!("{token} {text}"), half, &format!("{half}{text}")] {
         store.asked();
         match (locker.unlock("job", wrong).await, locker.extend("job", wrong, LONG).await) {
-            (Ok(Unlock::HeldByOther), Ok(Extended::HeldByOther)) => assert!(is_fit(wrong, 512)),
+            (Ok(UnlockOutcome::HeldByOther), Ok(ExtendOutcome::HeldByOther)) => assert!(is_fit(wrong, 512)),
             (Err(unlock), Err(extend)) => {
                 assert!(!is_fit(wrong, 512) && store.asked() == 0);
                 for error in [unlock, extend] {
@@ -35,7 +35,7 @@ async fn use_as_token(locker: &Locker, store: &Watched<Memory>, text: &str) {
             wrong => panic!("{wrong:?}"),
         }
     }
-    assert_eq!(locker.unlock("job", token).await.unwrap(), Unlock::Released);
+    assert_eq!(locker.unlock("job", token).await.unwrap(), UnlockOutcome::Released);
 }
 
 /// A label can be read back by all, and the token beside it by nobody.
@@ -49,7 +49,7 @@ async fn use_as_label(locker: &Locker, store: &Watched<Memory>, text: &str) {
             let holder = locker.inspect("job").await.unwrap().unwrap();
             assert_eq!(holder.owner.as_deref(), Some(text));
             assert!(!format!("{holder:?} {lease:?}").contains(&secret[1..]));
-            assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), Unlock::Released);
+            assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
         }
         Err(error) => {
             assert!(error.kind() == ErrorKind::Invalid && !is_fit(text, 128) && store.asked() == 0, "{error:?}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use locker_host::{Error, ErrorKind, Limits, Lock, LockOptions, Locker, Memory, Plugin, Redis, Scope};
+use locker_host::{Error, ErrorKind, Limits, LockOptions, LockOutcome, Locker, LockerCtx, Memory, Redis, Scope};
 
 use super::fuzz;
 use crate::harness::{LONG, RedisServer, until};
@@ -27,7 +27,7 @@ async fn any_time() {
         for (locker, allowed) in lockers.iter().zip([Limits::default(), boundless, Limits::default(), boundless]) {
             take(locker, allowed.max_ttl, ttl, other).await;
             hold(locker, ttl, other, most).await;
-            let plugin = Plugin::new(&locker, Scope::new("plugin").unwrap().max_ttl(most));
+            let plugin = LockerCtx::new(&locker, Scope::new("plugin").unwrap().max_ttl(most));
             take(plugin.locker(), allowed.max_ttl.min(most), ttl, other).await;
             hold(plugin.locker(), ttl, most, other).await;
         }
@@ -91,8 +91,8 @@ async fn take(locker: &Locker, most: Duration, ttl: Duration, other: Duration) {
 /// A guard that is asked for the impossible gives way without harm.
 async fn hold(locker: &Locker, ttl: Duration, most: Duration, grace: Duration) {
     for release_after in [None, Some(grace)] {
-        let options = LockOptions::from(ttl).max_hold(most).grace(grace);
-        let Ok(Lock::Granted(guard)) = locker.hold("held", options).await else { return };
+        let options = LockOptions::from(ttl).max_hold(most).expiry_margin(grace);
+        let Ok(LockOutcome::Granted(guard)) = locker.hold("held", options).await else { return };
         let lease = guard.lease();
         tokio::task::yield_now().await;
         match release_after {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
-use locker_host::{Locker, Memory, Plugin, Scope};
+use locker_host::{Locker, LockerCtx, Memory, Scope};
 
 use super::fuzz;
-use crate::harness::{By, Embedded, LONG, extended, granted};
+use crate::harness::{Embedded, LONG, LinkMode, extended, granted};
 
 /// So many calls are made with one input.
 const CALLS: usize = 8;
@@ -14,20 +14,20 @@ const CALLS: usize = 8;
 fn scope() -> Scope {
     // What is waited for is gone soon, however long somebody would wait.
     let scope = Scope::new("plugin").unwrap().max_ttl(Duration::from_millis(5));
-    scope.max_held(4).max_requests(u32::MAX)
+    scope.max_locks(4).max_requests_per_second(u32::MAX)
 }
 
 /// A host whose own lock is none of the plugin's business, and the two kinds of plugins.
 struct Host {
     locker: Locker,
-    plugins: [(By, Embedded); 2],
+    plugins: [(LinkMode, Embedded); 2],
 }
 
 impl Host {
     async fn start() -> Self {
         let locker = Locker::new(Memory::default()).unwrap();
-        let start = async |by| (by, Embedded::start(by, Plugin::new(&locker, scope())).await);
-        Self { plugins: [start(By::Locker).await, start(By::Force).await], locker }
+        let start = async |link_mode| (link_mode, Embedded::start(link_mode, LockerCtx::new(&locker, scope())).await);
+        Self { plugins: [start(LinkMode::Locker).await, start(LinkMode::Force).await], locker }
     }
 }
 
@@ -49,7 +49,7 @@ async fn any_call_of_a_plugin() {
                         assert!(words[0] == "raw" || words[0] == "random", "{words:?}: {why}");
                         assert!(!why.contains(lease.token.as_str()), "{why}");
                         // Who was stopped does not come back.
-                        *plugin = Embedded::start(*by, Plugin::new(&host.locker, scope())).await;
+                        *plugin = Embedded::start(*by, LockerCtx::new(&host.locker, scope())).await;
                     }
                 }
             }
@@ -62,15 +62,15 @@ async fn any_call_of_a_plugin() {
 }
 
 /// What the plugin is told to do, as it understands it.
-fn call(by: By, input: &mut Unstructured) -> Result<Vec<String>> {
-    let words: &[&str] = match by {
-        By::Locker => input.choose(&[
+fn call(link_mode: LinkMode, input: &mut Unstructured) -> Result<Vec<String>> {
+    let words: &[&str] = match link_mode {
+        LinkMode::Locker => input.choose(&[
             &["lock", "text", "number", "number"][..],
             &["unlock", "text", "text"],
             &["extend", "text", "text", "number"],
             &["inspect", "text"],
         ])?,
-        By::Cache | By::Force => input.choose(&[
+        LinkMode::Cache | LinkMode::Force => input.choose(&[
             &["set", "text", "text", "number"][..],
             &["extend", "text", "text", "number"],
             &["delete", "text", "text"],

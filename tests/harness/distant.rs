@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{
-    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome,
-};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Vote, VoteOutcome};
+
+use locker_host::{Cache, CacheError, QuorumMember};
 use tokio::time::sleep;
 
 /// A member whose requests and answers take their time. A request arrives even if its caller goes away meanwhile.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Locker, Memory, SetOutcome};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+use locker_host::{Cache, CacheError, ErrorKind, Locker, Memory};
 
 #[derive(Clone, Default)]
 pub(crate) struct Flaky {

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Locker, Memory, SetOutcome};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+use locker_host::{Cache, CacheError, Locker, Memory};
 use tokio::time::sleep;
 
-use super::{Fault, On, Proxy, RedisServer};
+use super::{Backend, Fault, Proxy, RedisServer};
 
 /// A store, a locker whose next answer can be delayed, and one whose answers are never late.
 pub(crate) struct LateStore {
@@ -21,7 +23,7 @@ enum Answers {
     Redis { _server: RedisServer, proxy: Proxy },
 }
 
-impl On {
+impl Backend {
     /// Starts a store that keeps locks for `default_ttl` if their callers do not say how long.
     pub(crate) async fn start_late(self, default_ttl: Duration) -> LateStore {
         match self {

@@ -20,19 +20,19 @@ pub(crate) use command::{Command, Ran, send, wasm};
 pub(crate) use distant::{Asked, Distant};
 pub(crate) use flaky::Flaky;
 pub(crate) use late::LateStore;
-pub(crate) use plugin::{By, Embedded, compose, rogue, run_sync};
+pub(crate) use plugin::{Embedded, LinkMode, compose, rogue, run_sync};
 pub(crate) use protected::Protected;
 pub(crate) use proxy::{Fault, Proxy};
 use queued_memory::QueuedMemory;
 pub(crate) use redis_server::{RedisServer, Waiter, key_of};
 pub(crate) use running::{BEATING, Running, STUBBORN};
 pub(crate) use sentinels::Sentinels;
-pub(crate) use store::{On, Store};
+pub(crate) use store::{Backend, Store};
 pub(crate) use tls::Tls;
 
 use std::time::Duration;
 
-use locker_host::{Extended, Holder, Lease, Lock, LockOptions};
+use locker_host::{ExtendOutcome, Holder, Lease, LockOptions, LockOutcome};
 
 /// Longer than any test.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -41,7 +41,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const SHORT: Duration = Duration::from_millis(300);
 
 /// Locks for longer than any test, and waits as long.
-pub(crate) fn patiently() -> LockOptions {
+pub(crate) fn waiting_options() -> LockOptions {
     LockOptions::from(LONG).wait(LONG)
 }
 
@@ -56,25 +56,25 @@ pub(crate) async fn a_moment() {
 }
 
 #[track_caller]
-pub(crate) fn granted(outcome: Result<Lock, locker_host::Error>) -> Lease {
+pub(crate) fn granted(outcome: Result<LockOutcome, locker_host::Error>) -> Lease {
     match outcome.unwrap() {
-        Lock::Granted(lease) => lease,
-        Lock::Held(holder) => panic!("the lock is held: {holder:?}"),
+        LockOutcome::Granted(lease) => lease,
+        LockOutcome::Held(holder) => panic!("the lock is held: {holder:?}"),
     }
 }
 
 #[track_caller]
-pub(crate) fn held(outcome: Result<Lock, locker_host::Error>) -> Holder {
+pub(crate) fn held(outcome: Result<LockOutcome, locker_host::Error>) -> Holder {
     match outcome.unwrap() {
-        Lock::Granted(lease) => panic!("the lock was granted: {lease:?}"),
-        Lock::Held(holder) => holder,
+        LockOutcome::Granted(lease) => panic!("the lock was granted: {lease:?}"),
+        LockOutcome::Held(holder) => holder,
     }
 }
 
 #[track_caller]
-pub(crate) fn extended(outcome: Result<Extended, locker_host::Error>) -> Lease {
+pub(crate) fn extended(outcome: Result<ExtendOutcome, locker_host::Error>) -> Lease {
     match outcome.unwrap() {
-        Extended::Extended(lease) => lease,
+        ExtendOutcome::Extended(lease) => lease,
         refused => panic!("the lock was not extended: {refused:?}"),
     }
 }

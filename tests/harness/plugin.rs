@@ -2,7 +2,7 @@
 
 use std::sync::{LazyLock, OnceLock};
 
-use locker_host::{Plugin, add_cache_to_linker, add_to_linker, add_to_linker_sync};
+use locker_host::{LockerCtx, add_cache_to_linker, add_to_linker, add_to_linker_sync};
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
 use wasmtime::component::types::ComponentItem;
@@ -13,7 +13,7 @@ use super::command::wasm;
 
 /// How a plugin comes by its locks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum By {
+pub(crate) enum LinkMode {
     /// The embedder links `locker`.
     Locker,
     /// The plugin was composed with the component, and the embedder links `cache`.
@@ -24,7 +24,7 @@ pub(crate) enum By {
 
 /// An instance of the plugin.
 pub(crate) struct Embedded {
-    store: Store<Plugin>,
+    store: Store<LockerCtx>,
     instance: Instance,
 }
 
@@ -33,7 +33,7 @@ static PLUGIN: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-plugin", &
 static FORCEFUL: LazyLock<Vec<u8>> = LazyLock::new(|| wasm("locker-test-plugin", &["--features", "cache"]));
 static COMPOSED: LazyLock<Vec<u8>> = LazyLock::new(|| compose(&PLUGIN));
 
-impl By {
+impl LinkMode {
     /// The plugin, compiled once.
     fn component(self) -> &'static Component {
         static COMPILED: [OnceLock<Component>; 3] = [const { OnceLock::new() }; 3];
@@ -47,13 +47,13 @@ impl By {
 }
 
 impl Embedded {
-    pub(crate) async fn start(by: By, plugin: Plugin) -> Self {
+    pub(crate) async fn start(link_mode: LinkMode, plugin: LockerCtx) -> Self {
         let mut linker = Linker::new(&ENGINE);
-        match by {
-            By::Locker => add_to_linker(&mut linker, |plugin| plugin).unwrap(),
-            By::Cache | By::Force => add_cache_to_linker(&mut linker, |plugin| plugin).unwrap(),
+        match link_mode {
+            LinkMode::Locker => add_to_linker(&mut linker, |plugin| plugin).unwrap(),
+            LinkMode::Cache | LinkMode::Force => add_cache_to_linker(&mut linker, |plugin| plugin).unwrap(),
         }
-        let component = component(&mut linker, by.component());
+        let component = component(&mut linker, link_mode.component());
         let mut store = Store::new(&ENGINE, plugin);
         let instance = linker.instantiate_async(&mut store, component).await.unwrap();
         Self { store, instance }
@@ -72,10 +72,10 @@ impl Embedded {
 }
 
 /// Does one thing with a plugin in a store that is used synchronously.
-pub(crate) fn run_sync(plugin: Plugin, words: &[&str]) -> String {
+pub(crate) fn run_sync(plugin: LockerCtx, words: &[&str]) -> String {
     let mut linker = Linker::new(&ENGINE);
     add_to_linker_sync(&mut linker, |plugin| plugin).unwrap();
-    let component = component(&mut linker, By::Locker.component());
+    let component = component(&mut linker, LinkMode::Locker.component());
     let mut store = Store::new(&ENGINE, plugin);
     let instance = linker.instantiate(&mut store, component).unwrap();
     let run = instance.get_typed_func::<(Vec<String>,), (String,)>(&mut store, "run").unwrap();
@@ -83,7 +83,7 @@ pub(crate) fn run_sync(plugin: Plugin, words: &[&str]) -> String {
 }
 
 /// The component, for a linker that now has all that it imports.
-fn component<'a>(linker: &mut Linker<Plugin>, component: &'a Component) -> &'a Component {
+fn component<'a>(linker: &mut Linker<LockerCtx>, component: &'a Component) -> &'a Component {
     // The standard library of Rust asks for more than this plugin uses. What the embedder has linked must stay.
     for (name, import) in component.component_type().imports(&ENGINE) {
         let ComponentItem::ComponentInstance(import) = import.ty else { continue };

@@ -8,7 +8,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Memory, SetOutcome};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+use locker_host::{Cache, CacheError, Memory};
 
 #[derive(Clone, Default)]
 pub(crate) struct QueuedMemory {

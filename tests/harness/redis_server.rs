@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use locker_host::{Error, Lock, LockOptions, Locker, Redis};
+use locker_host::{Error, LockOptions, LockOutcome, Locker, Redis};
 use nix::unistd::Pid;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisResult};
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::until;
 
-pub(crate) type Waiter = JoinHandle<Result<Lock, Error>>;
+pub(crate) type Waiter = JoinHandle<Result<LockOutcome, Error>>;
 
 pub(crate) struct RedisServer {
     child: Child,

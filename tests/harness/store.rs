@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use locker_host::{Cache, Entry, Lease, LockOptions, Locker, Redis};
+use locker_host::cache::Entry;
+
+use locker_host::{Cache, Lease, LockOptions, Locker, Redis};
 use tokio::task::JoinHandle;
 
 use super::redis_server::key_of;
@@ -10,7 +12,7 @@ use super::{QueuedMemory, RedisServer, Waiter, granted, until};
 
 /// Which store a test runs on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum On {
+pub(crate) enum Backend {
     Memory,
     Redis,
 }
@@ -18,25 +20,25 @@ pub(crate) enum On {
 /// A fresh store, and the locker of one host over it.
 pub(crate) struct Store {
     pub(crate) locker: Locker,
-    backend: Backend,
+    backend: RunningBackend,
 }
 
-enum Backend {
+enum RunningBackend {
     Memory(QueuedMemory),
     Redis(RedisServer),
 }
 
-impl On {
+impl Backend {
     pub(crate) async fn start(self) -> Store {
         let backend = match self {
-            Self::Memory => Backend::Memory(QueuedMemory::default()),
-            Self::Redis => Backend::Redis(RedisServer::start().await),
+            Self::Memory => RunningBackend::Memory(QueuedMemory::default()),
+            Self::Redis => RunningBackend::Redis(RedisServer::start().await),
         };
         Store { locker: backend.locker(), backend }
     }
 }
 
-impl Backend {
+impl RunningBackend {
     fn locker(&self) -> Locker {
         match self {
             Self::Memory(memory) => Locker::new(memory.clone()),
@@ -70,8 +72,8 @@ impl Store {
     /// How many calls are in the queue for a lock.
     pub(crate) async fn queued(&self, name: &str) -> u64 {
         match &self.backend {
-            Backend::Memory(memory) => memory.queued(name),
-            Backend::Redis(server) => server.run(&["ZCARD", &key_of("queue", name)]).await,
+            RunningBackend::Memory(memory) => memory.queued(name),
+            RunningBackend::Redis(server) => server.run(&["ZCARD", &key_of("queue", name)]).await,
         }
     }
 
@@ -96,8 +98,8 @@ impl Store {
     /// The store, without a locker before it.
     pub(crate) fn cache(&self) -> Box<dyn Cache> {
         match &self.backend {
-            Backend::Memory(memory) => Box::new(memory.clone()),
-            Backend::Redis(server) => Box::new(Redis::open(&server.url()).unwrap()),
+            RunningBackend::Memory(memory) => Box::new(memory.clone()),
+            RunningBackend::Redis(server) => Box::new(Redis::open(&server.url()).unwrap()),
         }
     }
 }

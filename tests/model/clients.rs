@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use locker_host::{DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Vote, VoteOutcome};
+
+use locker_host::QuorumMember;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 

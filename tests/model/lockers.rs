@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use locker_host::{Error, Extended, Holder, Lease, Lock, LockOptions, Locker, Unlock};
+use locker_host::{Error, ExtendOutcome, Holder, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
 
 use super::clients::Worker;
 use super::reference::{Answer, Event, Request, Seen};
@@ -77,30 +77,30 @@ impl Worker for Person {
 }
 
 /// The token of a grant, or else one that nobody has, and the answer.
-fn locked(answer: Result<Lock, Error>) -> (String, Answer) {
+fn locked(answer: Result<LockOutcome, Error>) -> (String, Answer) {
     match answer {
-        Ok(Lock::Granted(Lease { token, fence, ttl, .. })) => {
+        Ok(LockOutcome::Granted(Lease { token, fence, ttl, .. })) => {
             (token.as_str().to_owned(), Answer::Stored { revision: fence, ttl })
         }
-        Ok(Lock::Held(holder)) => (NO_TOKEN.to_owned(), Answer::Occupied(holder.into())),
+        Ok(LockOutcome::Held(holder)) => (NO_TOKEN.to_owned(), Answer::Occupied(holder.into())),
         Err(error) => (NO_TOKEN.to_owned(), failed(&error)),
     }
 }
 
-fn unlocked(answer: Result<Unlock, Error>) -> Answer {
+fn unlocked(answer: Result<UnlockOutcome, Error>) -> Answer {
     match answer {
-        Ok(Unlock::Released) => Answer::Deleted,
-        Ok(Unlock::Absent) => Answer::Absent,
-        Ok(Unlock::HeldByOther) => Answer::Different,
+        Ok(UnlockOutcome::Released) => Answer::Deleted,
+        Ok(UnlockOutcome::Absent) => Answer::Absent,
+        Ok(UnlockOutcome::HeldByOther) => Answer::Different,
         Err(error) => failed(&error),
     }
 }
 
-fn extended(answer: Result<Extended, Error>) -> Answer {
+fn extended(answer: Result<ExtendOutcome, Error>) -> Answer {
     match answer {
-        Ok(Extended::Extended(Lease { fence, ttl, .. })) => Answer::Extended { revision: fence, ttl },
-        Ok(Extended::Absent) => Answer::Absent,
-        Ok(Extended::HeldByOther) => Answer::Different,
+        Ok(ExtendOutcome::Extended(Lease { fence, ttl, .. })) => Answer::Extended { revision: fence, ttl },
+        Ok(ExtendOutcome::Absent) => Answer::Absent,
+        Ok(ExtendOutcome::HeldByOther) => Answer::Different,
         Err(error) => failed(&error),
     }
 }

@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::{
-    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Memory, QuorumMember, SetOutcome, Vote, VoteOutcome,
-};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Vote, VoteOutcome};
+
+use locker_host::{Cache, CacheError, Memory, QuorumMember};
 
 /// What is torn apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

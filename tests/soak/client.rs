@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use locker_host::{Error, Extended, Lease, Lock, LockOptions, Locker, Unlock};
+use locker_host::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
 use tokio::time::{sleep, timeout};
 
 use super::World;
@@ -42,8 +42,8 @@ impl Client {
         };
         world.tally.took(started.elapsed());
         match locked {
-            Ok(Lock::Granted(lease)) => self.hold(world, number, &name, &lease).await,
-            Ok(Lock::Held(_)) => world.tally.held.count(),
+            Ok(LockOutcome::Granted(lease)) => self.hold(world, number, &name, &lease).await,
+            Ok(LockOutcome::Held(_)) => world.tally.held.count(),
             Err(error) => self.failed(world, &error).await,
         }
     }
@@ -62,7 +62,7 @@ impl Client {
             }
             1..100 => match self.locker.extend(name, &lease.token, TTL).await {
                 // What was extended lasts longer than we say, which is no harm.
-                Ok(Extended::Extended(_)) => world.tally.extensions.count(),
+                Ok(ExtendOutcome::Extended(_)) => world.tally.extensions.count(),
                 Ok(_) if Instant::now() < lease.deadline => world.tally.lost.count(),
                 Ok(_) => {}
                 Err(error) => self.failed(world, &error).await,
@@ -71,11 +71,11 @@ impl Client {
         }
         protected().leave(lease);
         match self.locker.unlock(name, &lease.token).await {
-            Ok(Unlock::Released) => world.tally.releases.count(),
+            Ok(UnlockOutcome::Released) => world.tally.releases.count(),
             Ok(_) if Instant::now() >= lease.deadline => world.tally.expired.count(),
             // The answer of the release that did it got lost.
-            Ok(Unlock::Absent) => world.tally.releases.count(),
-            Ok(Unlock::HeldByOther) => world.tally.lost.count(),
+            Ok(UnlockOutcome::Absent) => world.tally.releases.count(),
+            Ok(UnlockOutcome::HeldByOther) => world.tally.lost.count(),
             Err(error) => self.failed(world, &error).await,
         }
     }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use locker_host::{Cache, Extended, Lock, LockOptions, SetOutcome, Unlock};
+use locker_host::cache::SetOutcome;
+
+use locker_host::{Cache, ExtendOutcome, LockOptions, LockOutcome, UnlockOutcome};
 use tokio::task::JoinSet;
 
 use super::world::{NO_LATENCY, World, locker, quorum};
@@ -122,8 +124,8 @@ async fn simultaneous_callers(world: &World, name: &str) -> Result<(), String> {
     let (mut leases, mut others) = (Vec::new(), Vec::new());
     for outcome in calls.join_all().await {
         match outcome {
-            Ok(Lock::Granted(lease)) => leases.push(lease),
-            Ok(Lock::Held(holder)) => others.push(holder.fence),
+            Ok(LockOutcome::Granted(lease)) => leases.push(lease),
+            Ok(LockOutcome::Held(holder)) => others.push(holder.fence),
             Err(error) => return Err(format!("{callers} callers, {slowest} ms, member {away} away: {error}")),
         }
     }
@@ -144,7 +146,7 @@ async fn rolling_restart(world: &mut World, name: &str) -> Result<(), String> {
         ensure(guard.is_held(), || format!("the hold ended when member {member} was restarted"))?;
     }
     let released = guard.release().await.unwrap();
-    ensure(released == Unlock::Released, || format!("{released:?}"))
+    ensure(released == UnlockOutcome::Released, || format!("{released:?}"))
 }
 
 async fn lost_majority(world: &World, name: &str) -> Result<(), String> {
@@ -155,7 +157,7 @@ async fn lost_majority(world: &World, name: &str) -> Result<(), String> {
         _ = server.run::<u64>(&["DEL", &format!("lock:{name}")]).await;
     }
     let outcome = caller.extend(name, &lease.token, LONG).await.unwrap();
-    ensure(outcome == Extended::Absent, || format!("{outcome:?}"))?;
+    ensure(outcome == ExtendOutcome::Absent, || format!("{outcome:?}"))?;
     until(async || world.servers[2].stored(name).await.is_none()).await;
     let members = world.members(NO_LATENCY);
     members[0].hang();

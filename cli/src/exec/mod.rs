@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use locker_host::{Extended, Guard, Limits, LockOptions, Locker, Loss, Unlock};
+use locker_host::{ExtendOutcome, Guard, Limits, LockOptions, Locker, LostReason, UnlockOutcome};
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -27,7 +27,7 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
     let times = Times::of(&exec)?;
     // From here on, so that no signal falls between the lock and the command.
     let mut signals = Signals::listen()?;
-    let mut options = LockOptions::from(exec.options).grace(times.grace());
+    let mut options = LockOptions::from(exec.options).expiry_margin(times.expiry_margin());
     if let Some(max_hold) = exec.max_hold {
         options = options.max_hold(max_hold);
     }
@@ -60,9 +60,9 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
 async fn release(guard: Guard, rest: Duration, exit: Exit, report: Report) -> Result<Exit> {
     let name = guard.name().to_owned();
     let ours = if rest.is_zero() {
-        guard.release().await.map(|unlocked| unlocked == Unlock::Released)
+        guard.release().await.map(|unlocked| unlocked == UnlockOutcome::Released)
     } else {
-        guard.release_after(rest).await.map(|extended| matches!(extended, Extended::Extended(_)))
+        guard.release_after(rest).await.map(|extended| matches!(extended, ExtendOutcome::Extended(_)))
     };
     match ours {
         Ok(true) => Ok(exit),
@@ -118,7 +118,7 @@ impl Times {
     }
 
     /// How long before its end the lock counts as lost.
-    fn grace(self) -> Duration {
+    fn expiry_margin(self) -> Duration {
         self.kill_after + self.margin
     }
 }
@@ -199,14 +199,14 @@ impl Run<'_> {
     }
 
     /// The lock was lost before the command was started.
-    fn not_begun(&self, loss: &Loss) -> Ended {
+    fn not_begun(&self, loss: &LostReason) -> Ended {
         self.report.warn(&format!("lock {:?}: {loss}: the command was not started", self.guard.name()));
         Ended::Lost
     }
 
     /// Does what is to be done when the lock is lost, and answers when the command is to be killed. Nothing may come before the
     /// command is stopped, and the lease ends when it does, however late the loss is noticed.
-    fn lost(&self, loss: &Loss, child: &Child, guardian: Option<&Guardian>) -> Option<Instant> {
+    fn lost(&self, loss: &LostReason, child: &Child, guardian: Option<&Guardian>) -> Option<Instant> {
         let (now, last) = (Instant::now(), Instant::from_std(self.before_deadline(self.times.margin)));
         let kill = last.min(now + self.times.kill_after);
         match self.on_lost {

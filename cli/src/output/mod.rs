@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use locker_host::{Error, ErrorKind, Extended, Holder, Lease, Unlock};
+use locker_host::{Error, ErrorKind, ExtendOutcome, Holder, Lease, UnlockOutcome};
 use serde_json::{Value, json};
 
 #[derive(Clone, Copy)]
@@ -70,22 +70,22 @@ impl Report {
         if self.json { self.object("held", name, holder_fields(holder)) } else { Ok(()) }
     }
 
-    pub(crate) fn unlocked(self, name: &str, outcome: Unlock) -> Result<()> {
+    pub(crate) fn unlocked(self, name: &str, outcome: UnlockOutcome) -> Result<()> {
         match outcome {
-            Unlock::Released => self.outcome("released", name, "is free now"),
-            Unlock::Absent => self.outcome("absent", name, ABSENT),
-            Unlock::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+            UnlockOutcome::Released => self.outcome("released", name, "is free now"),
+            UnlockOutcome::Absent => self.outcome("absent", name, ABSENT),
+            UnlockOutcome::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
         }
     }
 
-    pub(crate) fn extended(self, name: &str, outcome: &Extended) -> Result<()> {
+    pub(crate) fn extended(self, name: &str, outcome: &ExtendOutcome) -> Result<()> {
         match outcome {
-            Extended::Extended(lease) if self.json => self.object("extended", name, lease_fields(lease)),
-            Extended::Extended(lease) => {
+            ExtendOutcome::Extended(lease) if self.json => self.object("extended", name, lease_fields(lease)),
+            ExtendOutcome::Extended(lease) => {
                 self.outcome("extended", name, &format!("is ours for {} more", time(lease.ttl)))
             }
-            Extended::Absent => self.outcome("absent", name, ABSENT),
-            Extended::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+            ExtendOutcome::Absent => self.outcome("absent", name, ABSENT),
+            ExtendOutcome::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
         }
     }
 

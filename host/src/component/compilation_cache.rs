@@ -4,7 +4,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 #[cfg(feature = "compilation-cache")]
-pub use folder::keep_code_in;
+pub use folder::set_compilation_cache_dir;
 
 /// Compiles a component, or finds that this has been done.
 pub(crate) fn component(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
@@ -43,11 +43,11 @@ mod folder {
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
     /// # let folder = folder.path().join("code");
-    /// locker_host::keep_code_in(&folder);
+    /// locker_host::set_compilation_cache_dir(&folder);
     /// locker_host::Locker::new(locker_host::Memory::default()).unwrap();
     /// assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     /// ```
-    pub fn keep_code_in(folder: impl Into<PathBuf>) {
+    pub fn set_compilation_cache_dir(folder: impl Into<PathBuf>) {
         // The first to say so decides.
         _ = FOLDER.set(folder.into());
     }

@@ -13,7 +13,7 @@ use crate::component::sandbox::{Instance, Sandbox};
 use crate::error::Error;
 use crate::store::{Cache, ErrorKind};
 use crate::time::{Term, millis_ceil};
-use crate::{Extended, Holder, Lease, Limits, LockOptions, Token, Unlock, telemetry};
+use crate::{ExtendOutcome, Holder, Lease, Limits, LockOptions, Token, UnlockOutcome, telemetry};
 
 /// The functions of the component, and what all calls share. Clones are the same.
 #[derive(Clone)]
@@ -84,28 +84,33 @@ impl Operations {
         }
     }
 
-    pub(crate) async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<Unlock, Error> {
+    pub(crate) async fn unlock(&self, name: &str, token: impl AsRef<str>) -> Result<UnlockOutcome, Error> {
         let mut call = self.call("unlock", name, Some(token.as_ref())).await?;
         let Instance { store, exports } = &mut call;
         let unlocked = exports.locker_locker_locker().call_unlock(store, name, token.as_ref());
         let answer = self.within(Duration::ZERO, unlocked).await;
         self.end(call, name, answer, |outcome| match outcome {
-            wit::UnlockOutcome::Released => Unlock::Released,
-            wit::UnlockOutcome::Absent => Unlock::Absent,
-            wit::UnlockOutcome::HeldByOther => Unlock::HeldByOther,
+            wit::UnlockOutcome::Released => UnlockOutcome::Released,
+            wit::UnlockOutcome::Absent => UnlockOutcome::Absent,
+            wit::UnlockOutcome::HeldByOther => UnlockOutcome::HeldByOther,
         })
     }
 
-    pub(crate) async fn extend(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<Extended, Error> {
+    pub(crate) async fn extend(
+        &self,
+        name: &str,
+        token: impl AsRef<str>,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, Error> {
         let mut call = self.call("extend", name, Some(token.as_ref())).await?;
         let Instance { store, exports } = &mut call;
         let extended = exports.locker_locker_locker().call_extend(store, name, token.as_ref(), millis_ceil(ttl));
         let answer = self.within(Duration::ZERO, extended).await;
         let term = call.store.data().call.term();
         self.end(call, name, answer, |outcome| match outcome {
-            wit::ExtendOutcome::Extended(lease) => Extended::Extended(Grant::new(lease, term).lease),
-            wit::ExtendOutcome::Absent => Extended::Absent,
-            wit::ExtendOutcome::HeldByOther => Extended::HeldByOther,
+            wit::ExtendOutcome::Extended(lease) => ExtendOutcome::Extended(Grant::new(lease, term).lease),
+            wit::ExtendOutcome::Absent => ExtendOutcome::Absent,
+            wit::ExtendOutcome::HeldByOther => ExtendOutcome::HeldByOther,
         })
     }
 

@@ -6,7 +6,7 @@ use tokio::time::timeout_at;
 
 use crate::component::operations::{Attempt, Grant, Operations};
 use crate::error::GRANTED_TOO_LATE;
-use crate::{Error, ErrorKind, Lock, LockOptions, telemetry};
+use crate::{Error, ErrorKind, LockOptions, LockOutcome, telemetry};
 
 /// Takes the lock with at least the time left that is `required` of a time to live. A grant with less is released, and
 /// the call waits again if it still has time.
@@ -15,13 +15,13 @@ pub(crate) async fn grant(
     name: &str,
     options: LockOptions,
     required: impl Fn(Duration) -> Duration,
-) -> Result<Lock<Grant>, Error> {
+) -> Result<LockOutcome<Grant>, Error> {
     let started = Instant::now();
     let answer = grant_in_time(operations, name, options, started, required).await;
     telemetry::attempted();
     match &answer {
-        Ok(Lock::Granted(grant)) => telemetry::granted(name, &grant.lease, started.elapsed()),
-        Ok(Lock::Held(holder)) => telemetry::held(name, holder, started.elapsed()),
+        Ok(LockOutcome::Granted(grant)) => telemetry::granted(name, &grant.lease, started.elapsed()),
+        Ok(LockOutcome::Held(holder)) => telemetry::held(name, holder, started.elapsed()),
         Err(_) => {}
     }
     answer
@@ -33,15 +33,15 @@ async fn grant_in_time(
     mut options: LockOptions,
     started: Instant,
     required: impl Fn(Duration) -> Duration,
-) -> Result<Lock<Grant>, Error> {
+) -> Result<LockOutcome<Grant>, Error> {
     let wait = options.wait;
     loop {
         let late = match operations.attempt(name, options.clone()).await? {
             Attempt::Granted(grant) if grant.term.has_left(required(grant.term.ttl)) => {
-                return Ok(Lock::Granted(grant));
+                return Ok(LockOutcome::Granted(grant));
             }
             Attempt::Granted(grant) => release_late(operations, name, &grant).await,
-            Attempt::Held(holder) => return Ok(Lock::Held(holder)),
+            Attempt::Held(holder) => return Ok(LockOutcome::Held(holder)),
             Attempt::Late(fence) => fence,
         };
         options.wait = wait.saturating_sub(started.elapsed());
@@ -62,9 +62,9 @@ async fn release_late(operations: &Operations, name: &str, Grant { lease, term }
 }
 
 /// The answer of a call that has no time to wait again: another caller holds the lock, or it was granted too late.
-async fn holder_instead(operations: &Operations, name: &str, late: u64) -> Result<Lock<Grant>, Error> {
+async fn holder_instead(operations: &Operations, name: &str, late: u64) -> Result<LockOutcome<Grant>, Error> {
     match operations.inspect(name).await {
-        Ok(Some(holder)) if holder.fence != late => Ok(Lock::Held(holder)),
+        Ok(Some(holder)) if holder.fence != late => Ok(LockOutcome::Held(holder)),
         _ => {
             let error = Error::new(ErrorKind::Expired, GRANTED_TOO_LATE).about(name);
             telemetry::failed("lock", &error);

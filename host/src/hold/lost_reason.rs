@@ -8,7 +8,7 @@ use crate::Error;
 /// Why a lock that was held is no longer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Loss {
+pub enum LostReason {
     /// The cache has it no more: it was released by somebody who had the token, deleted, or forgotten by the server.
     Absent,
     /// Another token holds it.
@@ -22,7 +22,7 @@ pub enum Loss {
     Closed,
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("it was lost: the cache has it no more"),
@@ -35,7 +35,7 @@ impl fmt::Display for Loss {
     }
 }
 
-impl Loss {
+impl LostReason {
     /// The reason as a label of metrics.
     pub(crate) fn label(&self) -> &'static str {
         match self {

@@ -16,13 +16,13 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use self::lost_reason::Loss;
+pub use self::lost_reason::LostReason;
 use self::renewal::Renewal;
 use self::state::{Current, HoldState, HoldTimes};
-pub use self::with_outcome::Ran;
+pub use self::with_outcome::WithOutcome;
 use crate::component::operations::Operations;
 use crate::time::after;
-use crate::{Error, Extended, Lease, Lock, LockOptions, Unlock, telemetry};
+use crate::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, UnlockOutcome, telemetry};
 
 /// A lock that is renewed until it is released or dropped, or until it is lost.
 ///
@@ -36,15 +36,15 @@ use crate::{Error, Extended, Lease, Lock, LockOptions, Unlock, telemetry};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), locker_host::Error> {
 /// use std::time::Duration;
-/// use locker_host::{Lock, Locker, Memory, Unlock};
+/// use locker_host::{LockOutcome, Locker, Memory, UnlockOutcome};
 ///
 /// let locker = Locker::new(Memory::default())?;
-/// let Lock::Granted(guard) = locker.hold("job", Duration::from_secs(30)).await? else { panic!("nobody else is here") };
+/// let LockOutcome::Granted(guard) = locker.hold("job", Duration::from_secs(30)).await? else { panic!("nobody else is here") };
 /// tokio::select! {
 ///     loss = guard.lost() => println!("stopped working: {loss}"),
 ///     () = work(guard.fence()) => println!("done"),
 /// }
-/// assert_eq!(guard.release().await?, Unlock::Released);
+/// assert_eq!(guard.release().await?, UnlockOutcome::Released);
 /// # async fn work(fence: u64) {}
 /// # Ok(())
 /// # }
@@ -65,22 +65,22 @@ impl Guard {
         operations: &Operations,
         name: &str,
         mut options: LockOptions,
-    ) -> Result<Lock<Self>, Error> {
+    ) -> Result<LockOutcome<Self>, Error> {
         let times = HoldTimes::of(&options);
         options.ttl = times.first_ttl();
         let grant = match grant::grant(operations, name, options, |ttl| times.required(ttl)).await? {
-            Lock::Granted(grant) => grant,
-            Lock::Held(holder) => return Ok(Lock::Held(holder)),
+            LockOutcome::Granted(grant) => grant,
+            LockOutcome::Held(holder) => return Ok(LockOutcome::Held(holder)),
         };
         let ttl = times.ttl(grant.term.ttl);
         let state = Arc::new(HoldState::new(name, times, grant));
         let renewal = operations.tasks().spawn(Renewal::new(operations.clone(), state.clone()).run());
         let (operations, runtime) = (operations.clone(), Handle::current());
-        Ok(Lock::Granted(Self { operations, state, renewal, runtime, ttl, released: false }))
+        Ok(LockOutcome::Granted(Self { operations, state, renewal, runtime, ttl, released: false }))
     }
 
     /// Why the lock is lost, if it is.
-    pub(crate) fn loss(&self) -> Option<Loss> {
+    pub(crate) fn loss(&self) -> Option<LostReason> {
         self.state.loss()
     }
 
@@ -102,7 +102,7 @@ impl Guard {
         self.state.current().lease.fence
     }
 
-    /// When the lock counts as lost unless it is renewed by then: its [grace](LockOptions::grace) before the end of the lease, or
+    /// When the lock counts as lost unless it is renewed by then: its [expiry margin](LockOptions::expiry_margin) before the end of the lease, or
     /// at the end of its [maximum hold](LockOptions::max_hold).
     ///
     /// ```
@@ -134,7 +134,7 @@ impl Guard {
     }
 
     /// Resolves when the lock is lost. Never, if it is not.
-    pub async fn lost(&self) -> Loss {
+    pub async fn lost(&self) -> LostReason {
         self.state.lost().await
     }
 
@@ -148,7 +148,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind). Releasing it is then tried again in the background until it would expire anyway.
-    pub async fn release(mut self) -> Result<Unlock, Error> {
+    pub async fn release(mut self) -> Result<UnlockOutcome, Error> {
         self.stop().await;
         let released = self.operations.unlock(&self.state.name, self.state.token()).await;
         self.released = released.is_ok();
@@ -159,7 +159,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`ErrorKind`](crate::ErrorKind). The lock then frees itself at the end of its time to live.
-    pub async fn release_after(mut self, time: Duration) -> Result<Extended, Error> {
+    pub async fn release_after(mut self, time: Duration) -> Result<ExtendOutcome, Error> {
         self.stop().await;
         self.released = true;
         self.operations.extend(&self.state.name, self.state.token(), time).await
@@ -179,7 +179,7 @@ impl Drop for Guard {
         self.state.over.cancel();
         self.renewal.abort();
         telemetry::released(&self.state.name, self.state.since.elapsed());
-        let gone = matches!(self.state.current().loss, Some(Loss::Absent | Loss::HeldByOther));
+        let gone = matches!(self.state.current().loss, Some(LostReason::Absent | LostReason::HeldByOther));
         if !self.released && !gone {
             // A renewal may still be on its way.
             let until = after(Instant::now(), self.ttl);

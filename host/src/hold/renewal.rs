@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use tokio::time::{sleep_until, timeout_at};
 
-use super::lost_reason::Loss;
+use super::lost_reason::LostReason;
 use super::state::HoldState;
 use crate::component::operations::Operations;
 use crate::time::jittered;
-use crate::{Error, ErrorKind, Extended};
+use crate::{Error, ErrorKind, ExtendOutcome};
 
 pub(crate) struct Renewal {
     operations: Operations,
@@ -24,14 +24,14 @@ impl Renewal {
     pub(crate) async fn run(self) {
         let loss = tokio::select! {
             biased;
-            () = self.operations.closed() => Loss::Closed,
+            () = self.operations.closed() => LostReason::Closed,
             loss = self.renew() => loss,
         };
         self.state.lose(loss);
     }
 
     /// Renews the lock again and again, until it is lost.
-    async fn renew(&self) -> Loss {
+    async fn renew(&self) -> LostReason {
         loop {
             let lost_at = self.state.lost_at();
             let next = if self.state.is_last() { lost_at } else { self.next(lost_at) };
@@ -40,9 +40,9 @@ impl Renewal {
                 return loss;
             }
             match self.attempt(lost_at).await {
-                Ok(Extended::Extended(lease)) => self.state.renewed(lease),
-                Ok(Extended::Absent) => return Loss::Absent,
-                Ok(Extended::HeldByOther) => return Loss::HeldByOther,
+                Ok(ExtendOutcome::Extended(lease)) => self.state.renewed(lease),
+                Ok(ExtendOutcome::Absent) => return LostReason::Absent,
+                Ok(ExtendOutcome::HeldByOther) => return LostReason::HeldByOther,
                 Err(error) => self.state.failed(error),
             }
         }
@@ -59,7 +59,7 @@ impl Renewal {
         lost_at.min(now + jittered(pause))
     }
 
-    async fn attempt(&self, lost_at: Instant) -> Result<Extended, Error> {
+    async fn attempt(&self, lost_at: Instant) -> Result<ExtendOutcome, Error> {
         let extended = self.operations.extend(&self.state.name, self.state.token(), self.state.next_ttl());
         timeout_at(lost_at.into(), extended).await.unwrap_or_else(|_| {
             let message = "the cache did not answer in time";

@@ -9,19 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::component::operations::Grant;
 use crate::time::{before, least_left};
-use crate::{Error, Lease, LockOptions, Loss, Token, telemetry};
+use crate::{Error, Lease, LockOptions, LostReason, Token, telemetry};
 
 /// The times that the caller has chosen.
 #[derive(Clone, Copy)]
 pub(crate) struct HoldTimes {
     ttl: Option<Duration>,
     max_hold: Option<Duration>,
-    grace: Option<Duration>,
+    expiry_margin: Option<Duration>,
 }
 
 impl HoldTimes {
     pub(crate) fn of(options: &LockOptions) -> Self {
-        Self { ttl: options.ttl, max_hold: options.max_hold, grace: options.grace }
+        Self { ttl: options.ttl, max_hold: options.max_hold, expiry_margin: options.expiry_margin }
     }
 
     /// The time to live to take the lock with: no longer than work may run and then needs to stop.
@@ -44,7 +44,7 @@ impl HoldTimes {
     /// How long before its end a lease counts as lost. No more than half the time to live, so that there is time to work.
     pub(crate) fn margin(&self, granted: Duration) -> Duration {
         let ttl = self.ttl(granted);
-        self.grace.unwrap_or_else(|| (ttl / 20).min(Duration::from_millis(100))).min(ttl / 2)
+        self.expiry_margin.unwrap_or_else(|| (ttl / 20).min(Duration::from_millis(100))).min(ttl / 2)
     }
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Current {
     pub(crate) lease: Lease,
     /// Why the last attempt to renew it failed, if it did.
     failure: Option<Arc<Error>>,
-    pub(crate) loss: Option<Loss>,
+    pub(crate) loss: Option<LostReason>,
 }
 
 impl HoldState {
@@ -115,21 +115,21 @@ impl HoldState {
     }
 
     /// Why the lock is lost, if it is, by the clock as of now.
-    pub(crate) fn loss(&self) -> Option<Loss> {
+    pub(crate) fn loss(&self) -> Option<LostReason> {
         self.set_loss(|current| {
             let (lost_at, is_end) = self.limit(&current.lease);
-            let loss = if is_end { Loss::MaxHold } else { Loss::Expired(current.failure.clone()) };
+            let loss = if is_end { LostReason::MaxHold } else { LostReason::Expired(current.failure.clone()) };
             (Instant::now() >= lost_at).then_some(loss)
         })
     }
 
     /// The lock is lost for this reason, unless it was lost before.
-    pub(crate) fn lose(&self, loss: Loss) {
+    pub(crate) fn lose(&self, loss: LostReason) {
         self.set_loss(|_| Some(loss));
     }
 
     /// A loss is final, and told once.
-    fn set_loss(&self, loss: impl FnOnce(&Current) -> Option<Loss>) -> Option<Loss> {
+    fn set_loss(&self, loss: impl FnOnce(&Current) -> Option<LostReason>) -> Option<LostReason> {
         let is_new = self.current.send_if_modified(|current| {
             let is_new = current.loss.is_none();
             if is_new {
@@ -146,7 +146,7 @@ impl HoldState {
     }
 
     /// Resolves when the lock is lost, by the clock even if nothing else was running.
-    pub(crate) async fn lost(&self) -> Loss {
+    pub(crate) async fn lost(&self) -> LostReason {
         let mut changes = self.current.subscribe();
         loop {
             changes.mark_unchanged();

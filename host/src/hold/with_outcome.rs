@@ -1,12 +1,12 @@
 //! What came of work under a lock.
 
-use super::lost_reason::Loss;
+use super::lost_reason::LostReason;
 use crate::Holder;
 
 /// The answers of [`Locker::with`](crate::Locker::with).
 #[derive(Clone, Debug)]
 #[must_use = "the work may not have been done"]
-pub enum Ran<T> {
+pub enum WithOutcome<T> {
     /// The work was done while the lock was held.
     Done(T),
     /// Somebody else holds the lock, and kept it for as long as the caller would wait. The work was not begun.
@@ -14,7 +14,7 @@ pub enum Ran<T> {
     /// The lock was lost.
     Lost {
         /// Why.
-        loss: Loss,
+        reason: LostReason,
         /// What came of the work, if it was done when the loss was noticed: another may have worked beside it. Else it
         /// was cancelled.
         done: Option<T>,

@@ -23,36 +23,36 @@ use crate::component::bindings::wasi::random::random;
 use crate::component::bindings::{blocking, plugin};
 use crate::component::context::CallContext;
 use crate::time::{millis_ceil, millis_floor};
-use crate::{Error, ErrorKind, Extended, Lease, Lock, LockOptions, Locker, Unlock};
+use crate::{Error, ErrorKind, ExtendOutcome, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
 
 /// What an instance of a plugin may do with locks, for the data of its store. A clone is the same instance's.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use locker_host::{Locker, Memory, Plugin, Scope, add_to_linker};
+/// use locker_host::{Locker, Memory, LockerCtx, Scope, add_to_linker};
 /// use wasmtime::component::{Component, Linker};
 /// use wasmtime::{Engine, Store};
 ///
 /// let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?
 /// let engine = Engine::default();
-/// let mut linker = Linker::<Plugin>::new(&engine);
+/// let mut linker = Linker::<LockerCtx>::new(&engine);
 /// add_to_linker(&mut linker, |plugin| plugin)?;
 ///
 /// let component = Component::from_binary(&engine, b"\0asm\x0d\0\x01\0")?; // the emptiest of plugins
-/// let mut store = Store::new(&engine, Plugin::new(&locker, Scope::new("reports")?));
+/// let mut store = Store::new(&engine, LockerCtx::new(&locker, Scope::new("reports")?));
 /// linker.instantiate_async(&mut store, &component).await?;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Plugin {
+pub struct LockerCtx {
     host: Locker,
     locker: Locker,
     scoped: Arc<Scoped>,
     call: CallContext,
 }
 
-impl Plugin {
+impl LockerCtx {
     /// What a plugin may do with the locks of `locker`.
     #[must_use]
     pub fn new(locker: &Locker, scope: Scope) -> Self {
@@ -74,8 +74,8 @@ impl Plugin {
     /// The same for one more instance of the plugin. The scope counts what all of them do; what this one takes is released
     /// apart.
     #[must_use]
-    pub fn another_instance(&self) -> Self {
-        Self::with(&self.host, Arc::new(self.scoped.another_instance()))
+    pub fn new_instance(&self) -> Self {
+        Self::with(&self.host, Arc::new(self.scoped.new_instance()))
     }
 
     /// Releases all locks that were taken through this or any of its clones, and ends their waits: for when the instance has ended,
@@ -85,14 +85,14 @@ impl Plugin {
     }
 }
 
-impl Clone for Plugin {
+impl Clone for LockerCtx {
     fn clone(&self) -> Self {
         let Self { host, locker, scoped, call } = self;
         Self { host: host.clone(), locker: locker.clone(), scoped: scoped.clone(), call: call.another() }
     }
 }
 
-impl HasData for Plugin {
+impl HasData for LockerCtx {
     type Data<'a> = &'a mut Self;
 }
 
@@ -105,9 +105,9 @@ impl HasData for Plugin {
 /// If something of that name is in the linker.
 pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    plugin: fn(&mut T) -> &mut Plugin,
+    plugin: fn(&mut T) -> &mut LockerCtx,
 ) -> wasmtime::Result<()> {
-    plugin::locker::locker::locker::add_to_linker::<T, Plugin>(linker, plugin)
+    plugin::locker::locker::locker::add_to_linker::<T, LockerCtx>(linker, plugin)
 }
 
 /// Lets plugins import `locker:locker/locker`, in stores that are used synchronously. A call holds its thread until it is
@@ -117,9 +117,9 @@ pub fn add_to_linker<T: Send + 'static>(
 /// If something of that name is in the linker.
 pub fn add_to_linker_sync<T: 'static>(
     linker: &mut Linker<T>,
-    plugin: fn(&mut T) -> &mut Plugin,
+    plugin: fn(&mut T) -> &mut LockerCtx,
 ) -> wasmtime::Result<()> {
-    blocking::locker::locker::locker::add_to_linker::<T, Plugin>(linker, plugin)
+    blocking::locker::locker::locker::add_to_linker::<T, LockerCtx>(linker, plugin)
 }
 
 /// Lets components import `locker:locker/cache` and `wasi:random/random`, in stores that are used asynchronously: for plugins
@@ -132,13 +132,13 @@ pub fn add_to_linker_sync<T: 'static>(
 /// If something of these names is in the linker.
 pub fn add_cache_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
-    plugin: fn(&mut T) -> &mut Plugin,
+    plugin: fn(&mut T) -> &mut LockerCtx,
 ) -> wasmtime::Result<()> {
-    cache_wit::add_to_linker::<T, Plugin>(linker, plugin)?;
-    random::add_to_linker::<T, Plugin>(linker, plugin)
+    cache_wit::add_to_linker::<T, LockerCtx>(linker, plugin)?;
+    random::add_to_linker::<T, LockerCtx>(linker, plugin)
 }
 
-impl cache_wit::Host for Plugin {
+impl cache_wit::Host for LockerCtx {
     async fn set_if_absent(
         &mut self,
         key: String,
@@ -171,7 +171,7 @@ impl cache_wit::Host for Plugin {
     }
 }
 
-impl random::Host for Plugin {
+impl random::Host for LockerCtx {
     fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
         self.call.get_random_bytes(len)
     }
@@ -186,13 +186,13 @@ macro_rules! locker_interface {
     ($wit:path, $call:ident $(, $async:ident)?) => {
         use $wit as wit;
 
-        impl wit::Host for Plugin {
+        impl wit::Host for LockerCtx {
             $($async)? fn lock(&mut self, name: String, options: wit::Options) -> Result<wit::LockOutcome, wit::Error> {
                 let (locker, options) = (self.locker.clone(), lock_options(options.ttl_ms, options.wait_ms, options.owner));
                 let locked = $call!(async move { locker.lock(&name, options).await });
                 Ok(match locked? {
-                    Lock::Granted(lease) => wit::LockOutcome::Granted(lease.into()),
-                    Lock::Held(holder) => wit::LockOutcome::Held(holder.into()),
+                    LockOutcome::Granted(lease) => wit::LockOutcome::Granted(lease.into()),
+                    LockOutcome::Held(holder) => wit::LockOutcome::Held(holder.into()),
                 })
             }
 
@@ -200,9 +200,9 @@ macro_rules! locker_interface {
                 let locker = self.locker.clone();
                 let unlocked = $call!(async move { locker.unlock(&name, token).await });
                 Ok(match unlocked? {
-                    Unlock::Released => wit::UnlockOutcome::Released,
-                    Unlock::Absent => wit::UnlockOutcome::Absent,
-                    Unlock::HeldByOther => wit::UnlockOutcome::HeldByOther,
+                    UnlockOutcome::Released => wit::UnlockOutcome::Released,
+                    UnlockOutcome::Absent => wit::UnlockOutcome::Absent,
+                    UnlockOutcome::HeldByOther => wit::UnlockOutcome::HeldByOther,
                 })
             }
 
@@ -215,9 +215,9 @@ macro_rules! locker_interface {
                 let (locker, ttl) = (self.locker.clone(), Duration::from_millis(ttl_ms));
                 let extended = $call!(async move { locker.extend(&name, token, ttl).await });
                 Ok(match extended? {
-                    Extended::Extended(lease) => wit::ExtendOutcome::Extended(lease.into()),
-                    Extended::Absent => wit::ExtendOutcome::Absent,
-                    Extended::HeldByOther => wit::ExtendOutcome::HeldByOther,
+                    ExtendOutcome::Extended(lease) => wit::ExtendOutcome::Extended(lease.into()),
+                    ExtendOutcome::Absent => wit::ExtendOutcome::Absent,
+                    ExtendOutcome::HeldByOther => wit::ExtendOutcome::HeldByOther,
                 })
             }
 

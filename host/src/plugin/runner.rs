@@ -9,31 +9,31 @@ use wasmtime::{Config, Engine, ResourceLimiter, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 
-use super::{Plugin, add_to_linker};
+use super::{LockerCtx, add_to_linker};
 use crate::component::compilation_cache;
 use crate::{Error, ErrorKind};
 
 /// Runs programs that use locks: components for the world `wasi:cli/command`, in any language, that may import
 /// `locker:locker/locker`.
 ///
-/// Each program runs in a sandbox of its own. It has the locks of its [`Plugin`], and of the rest of the world what its
+/// Each program runs in a sandbox of its own. It has the locks of its [`LockerCtx`], and of the rest of the world what its
 /// `WasiCtx` (of `wasmtime-wasi` 48) grants it: nothing, if that is not said. One that loops gives way to the other tasks of
 /// its thread every 10 ms; run programs on a runtime of several threads, so that each has its share.
 ///
 /// ```
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), locker_host::Error> {
-/// use locker_host::{Ended, Locker, Memory, Runner, Scope};
+/// use locker_host::{ProgramExit, Locker, Memory, Runner, Scope};
 /// use wasmtime_wasi::WasiCtx;
 ///
 /// let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?
 /// let runner = Runner::new()?;
 /// # if let Some(file) = None::<&str> {
 /// let program = runner.load(&std::fs::read("report.wasm").unwrap())?;
-/// let locks = Plugin::new(&locker, Scope::new("report")?);
+/// let locks = LockerCtx::new(&locker, Scope::new("report")?);
 /// let ended = program.run(locks.clone(), WasiCtx::builder().inherit_stdout().build()).await;
 /// locks.release_all().await;
-/// assert!(matches!(ended, Ended::Exited(0)));
+/// assert!(matches!(ended, ProgramExit::Exited(0)));
 /// # }
 /// # Ok(())
 /// # }
@@ -54,7 +54,7 @@ pub struct Program {
 /// How a [`Program`] ended.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum ProgramExit {
     /// It ended by itself, with this exit code.
     Exited(i32),
     /// It trapped, or wanted more memory than it may have.
@@ -63,7 +63,7 @@ pub enum Ended {
     TimedOut,
 }
 
-impl fmt::Display for Ended {
+impl fmt::Display for ProgramExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "it exited with {code}"),
@@ -140,8 +140,8 @@ impl Runner {
 impl Program {
     /// Runs the program to its end, with these locks, and with what `wasi` grants it. Dropping the future stops it.
     ///
-    /// The locks that it still holds stay held: release them with [`Plugin::release_all`] on a clone of `locks`.
-    pub async fn run(&self, locks: Plugin, wasi: WasiCtx) -> Ended {
+    /// The locks that it still holds stay held: release them with [`LockerCtx::release_all`] on a clone of `locks`.
+    pub async fn run(&self, locks: LockerCtx, wasi: WasiCtx) -> ProgramExit {
         let state = State { locks, wasi, table: ResourceTable::new(), left: self.memory };
         let mut store = Store::new(self.command.engine(), state);
         store.limiter(|state| state);
@@ -156,19 +156,19 @@ impl Program {
             None => Ok(running.await),
         };
         match ended {
-            Ok(Ok(Ok(()))) => Ended::Exited(0),
-            Ok(Ok(Err(()))) => Ended::Exited(1),
+            Ok(Ok(Ok(()))) => ProgramExit::Exited(0),
+            Ok(Ok(Err(()))) => ProgramExit::Exited(1),
             Ok(Err(error)) => match error.downcast_ref::<I32Exit>() {
-                Some(exit) => Ended::Exited(exit.0),
-                None => Ended::Trapped(Error::fault("it was stopped", error)),
+                Some(exit) => ProgramExit::Exited(exit.0),
+                None => ProgramExit::Trapped(Error::fault("it was stopped", error)),
             },
-            Err(_) => Ended::TimedOut,
+            Err(_) => ProgramExit::TimedOut,
         }
     }
 }
 
 struct State {
-    locks: Plugin,
+    locks: LockerCtx,
     wasi: WasiCtx,
     table: ResourceTable,
     /// Bytes of memory that it may still ask for.

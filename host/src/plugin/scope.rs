@@ -21,7 +21,7 @@ use crate::store::{CacheError, ErrorKind};
 /// use locker_host::{Locker, Memory, Scope};
 ///
 /// let locker = Locker::new(Memory::default())?;
-/// let plugin = Plugin::new(&locker, Scope::new("reports")?.max_held(1));
+/// let plugin = LockerCtx::new(&locker, Scope::new("reports")?.max_locks(1));
 /// let _lease = plugin.locker().lock("nightly", Duration::from_secs(30)).await?;
 /// assert!(locker.inspect("reports/nightly").await?.is_some());
 /// assert!(plugin.locker().lock("another", Duration::from_secs(30)).await.is_err());
@@ -33,9 +33,9 @@ pub struct Scope {
     namespace: String,
     pub(crate) max_ttl: Duration,
     max_name: usize,
-    pub(crate) max_held: usize,
-    pub(crate) max_waiting: usize,
-    pub(crate) max_requests: u32,
+    pub(crate) max_locks: usize,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_requests_per_second: u32,
     denied: HashSet<Operation>,
 }
 
@@ -70,9 +70,9 @@ impl Scope {
             namespace,
             max_ttl: Duration::from_secs(60 * 60),
             max_name: LONGEST_NAME,
-            max_held: 64,
-            max_waiting: 16,
-            max_requests: 1000,
+            max_locks: 64,
+            max_waiters: 16,
+            max_requests_per_second: 1000,
             denied: HashSet::new(),
         })
     }
@@ -93,24 +93,24 @@ impl Scope {
 
     /// How many locks it may hold at a time. 64 by default: more than one piece of work needs, and nothing to a store.
     #[must_use]
-    pub fn max_held(mut self, locks: usize) -> Self {
-        self.max_held = locks;
+    pub fn max_locks(mut self, locks: usize) -> Self {
+        self.max_locks = locks;
         self
     }
 
     /// How many of its calls may wait for a lock at a time. 16 by default: each of them holds an instance of the plugin, and
     /// may keep a connection to the store awake.
     #[must_use]
-    pub fn max_waiting(mut self, calls: usize) -> Self {
-        self.max_waiting = calls;
+    pub fn max_waiters(mut self, calls: usize) -> Self {
+        self.max_waiters = calls;
         self
     }
 
     /// How many requests to the store it may cause in a second, besides releasing what it holds. 1000 by default: more than
     /// a plugin needs that waits for its locks, and a few percent of what a store can answer.
     #[must_use]
-    pub fn max_requests(mut self, a_second: u32) -> Self {
-        self.max_requests = a_second;
+    pub fn max_requests_per_second(mut self, a_second: u32) -> Self {
+        self.max_requests_per_second = a_second;
         self
     }
 

@@ -28,7 +28,7 @@ impl Scoped {
     }
 
     /// The same for one more instance of the plugin.
-    pub(crate) fn another_instance(&self) -> Self {
+    pub(crate) fn new_instance(&self) -> Self {
         let (cache, scope, usage) = (self.cache.clone(), self.scope.clone(), self.usage.clone());
         Self { cache, scope, instance: usage.new_instance(), usage }
     }

@@ -53,7 +53,7 @@ impl Usage {
     /// Counts a request.
     pub(crate) fn request(&self, scope: &Scope) -> Result<(), CacheError> {
         let mut counters = self.counters();
-        let (now, most) = (Instant::now(), f64::from(scope.max_requests));
+        let (now, most) = (Instant::now(), f64::from(scope.max_requests_per_second));
         let since = counters.counted.replace(now).map_or(0.0, |counted| (now - counted).as_secs_f64());
         counters.requests = (counters.requests - since * most).max(0.0);
         if counters.requests + 1.0 > most {
@@ -75,11 +75,11 @@ impl Usage {
         let mut counters = self.counters();
         counters.forget_expired();
         let (waiters, known) = (counters.waiters, counters.locks.len());
-        if waiters >= scope.max_waiting {
+        if waiters >= scope.max_waiters {
             return Err(refused(format!("{waiters} calls of this plugin wait for locks, and no more are allowed")));
         }
         // The cache may have the values of waits that failed. Without this limit an outage would let them pile up.
-        if known >= scope.max_held.saturating_add(scope.max_waiting) {
+        if known >= scope.max_locks.saturating_add(scope.max_waiters) {
             return Err(refused(format!("this plugin has or waits for {known} locks, and no more are allowed")));
         }
         counters.waiters += 1;
@@ -101,7 +101,7 @@ impl Usage {
         counters.forget_expired();
         let lock = (name.to_owned(), value.to_owned());
         let held = counters.held(&lock);
-        if held >= scope.max_held {
+        if held >= scope.max_locks {
             return Err(refused(format!("this plugin holds {held} locks, and no more are allowed: release one first")));
         }
         counters.locks.insert(lock, Lock { instance, state: State::Held(expires) });
@@ -174,7 +174,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn scope() -> Scope {
-        Scope::new("test").unwrap().max_held(1).max_waiting(2)
+        Scope::new("test").unwrap().max_locks(1).max_waiters(2)
     }
 
     #[test]

@@ -90,7 +90,8 @@ pub enum DeleteOutcome {
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::time::Duration;
-/// use locker_host::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Locker, Memory, SetOutcome};
+/// use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+/// use locker_host::{Cache, CacheError, Locker, Memory};
 ///
 /// #[derive(Default)]
 /// struct Counting { inner: Memory, attempts: AtomicU64 }

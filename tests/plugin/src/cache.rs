@@ -16,7 +16,7 @@ mod bindings {
         generate_all,
     });
     use super::Plugin;
-    export!(Plugin);
+    export!(LockerCtx);
 }
 
 use bindings::locker::locker::cache::{

@@ -134,7 +134,7 @@ impl Redis {
 
     /// Trusts the certificates in `pem` instead of those that the system trusts.
     #[must_use]
-    pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.connection = Arc::new(self.connection.with(|settings| settings.root_certificates = Some(pem.into())));
         self
     }

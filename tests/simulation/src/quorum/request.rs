@@ -1,6 +1,6 @@
 //! What a member is asked, and its answers.
 
-use locker_host::Entry;
+use locker_host::cache::Entry;
 
 /// A request to a member. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

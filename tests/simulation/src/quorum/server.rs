@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_host::Entry;
+use locker_host::cache::Entry;
 use tokio::sync::Notify;
 
 use super::flaws::Flaw;
