@@ -16,7 +16,7 @@ pub(crate) enum Acquired<T> {
     Interrupted(i32),
 }
 
-/// Waits for a lock to be `taken`, and tells whoever watches a terminal who holds it meanwhile.
+/// Waits for a lock to be `taken`, and shows its holder on a terminal meanwhile.
 pub(crate) async fn acquire<T>(
     locker: &Locker,
     name: &str,
@@ -30,24 +30,24 @@ pub(crate) async fn acquire<T>(
             LockOutcome::Granted(granted) => Acquired::Granted(granted),
             LockOutcome::Held(holder) => Acquired::Held(holder),
         }),
-        // Dropping the call gives back what it may have taken; closing the locker waits for that.
+        // Dropping the call withdraws it; closing the locker waits for that.
         signal = signals.next() => Ok(Acquired::Interrupted(signal as i32)),
         never = tell(locker, name), if report.is_watched() => match never {},
     }
 }
 
-/// Shows who holds a lock, and for how long still.
+/// Shows the holder of a lock, and the time left.
 async fn tell(locker: &Locker, name: &str) -> std::convert::Infallible {
     const FRAME: Duration = Duration::from_millis(100);
     const LOOK: Duration = Duration::from_secs(1);
-    // Who waits for less is not worth a word.
+    // Shorter waits show nothing.
     sleep(2 * FRAME).await;
     let spinner = Spinner(ProgressBar::new_spinner());
     let mut looked: Option<Instant> = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
             looked = Some(Instant::now());
-            // What goes wrong is told by the call that waits.
+            // The call that waits reports errors.
             if let Ok(Some(holder)) = locker.inspect(name).await {
                 spinner.0.set_message(format!("waiting for {}, held {}", quoted(name), describe(&holder)));
             }

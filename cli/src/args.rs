@@ -89,11 +89,11 @@ pub(crate) enum Command {
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Duration,
     },
-    /// Tell who holds a lock
+    /// Show the holder of a lock
     Status {
         /// The lock
         name: String,
-        /// Go on, and tell whenever it changes hands, until interrupted
+        /// Go on, and show each change of the holder, until interrupted
         #[arg(short, long)]
         watch: bool,
     },
@@ -129,7 +129,7 @@ pub(crate) enum Command {
 
 #[derive(Group)]
 pub(crate) struct Options {
-    /// How long the lock is held if nobody releases or renews it: 500ms, 30s, 5min, 1h 30min
+    /// How long the lock is held unless it is released or renewed: 500ms, 30s, 5min, 1h 30min
     #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
     pub(crate) ttl: Duration,
 
@@ -141,7 +141,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
 
-    /// A label that tells others who holds the lock
+    /// A label of the holder, which other callers can read
     #[arg(long, value_name = "LABEL")]
     owner: Option<String>,
 }
@@ -157,7 +157,7 @@ impl From<Options> for LockOptions {
 }
 
 /// The lock is renewed every third of its time to live for as long as the command runs, and released after it. If it is
-/// lost, because the cache is away for too long or somebody took it, the command is stopped.
+/// lost, because the cache is away for too long or another caller has the lock, the command is stopped.
 ///
 /// The command finds the lock's name, fence and time to live in LOCKER_NAME, LOCKER_FENCE and LOCKER_TTL_MS, and the path of
 /// a file with the token in LOCKER_TOKEN_FILE.
@@ -242,7 +242,7 @@ pub(crate) struct Run {
     #[arg(short = 'W', long = "wasm", value_name = "LIMIT", value_delimiter = ',', value_parser = limit)]
     pub(crate) limits: Vec<Limit>,
 
-    /// What each plugin is told
+    /// The arguments of each plugin
     #[arg(last = true, value_name = "ARGUMENT")]
     pub(crate) arguments: Vec<String>,
 }

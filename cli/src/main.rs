@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            // If this cannot be printed, there is no one to tell.
+            // If this cannot be printed, it cannot be reported.
             _ = error.print();
             return code.into();
         }
@@ -90,13 +90,13 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
         }
         command => {
             cache::use_compilation_cache();
-            // Plugins share what lies in memory.
-            let usual = matches!(command, Command::Run(_)).then_some("memory");
-            let cache = args.cache.as_deref().or(usual);
+            // Plugins share the memory of this process.
+            let default = matches!(command, Command::Run(_)).then_some("memory");
+            let cache = args.cache.as_deref().or(default);
             let locker = cache::locker(cache, args.prefix.as_deref(), args.ca.as_deref(), report)?;
             let exit = with_locker(&locker, command, report).await;
             if !matches!(exit, Ok(Exit::Lost)) {
-                // What was taken in vain is given back. What was lost has been tried already.
+                // Calls that were interrupted are withdrawn. After a loss, that was tried already.
                 locker.close().await;
             }
             exit

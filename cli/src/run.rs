@@ -131,7 +131,7 @@ fn wasi(run: &Run, name: &str) -> Result<WasiCtx> {
     Ok(wasi.build())
 }
 
-/// The whole environment but for what is ours: a URL may hold a password.
+/// The whole environment without the variables of `locker`: a URL may hold a password.
 fn environment() -> Vec<(String, String)> {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).filter(|(name, _)| !name.starts_with("LOCKER_")).collect()

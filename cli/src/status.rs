@@ -1,4 +1,4 @@
-//! `locker status`: tells who holds a lock, once or whenever that changes.
+//! `locker status`: shows the holder of a lock, once or whenever that changes.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,15 +10,14 @@ use crate::exit_code::Exit;
 use crate::output::Report;
 use crate::signals::Signals;
 
-/// Tells who holds a lock.
+/// Shows the holder of a lock.
 pub(crate) async fn status(locker: &Locker, name: &str, report: Report) -> Result<Exit> {
     let holder = locker.inspect(name).await?;
     report.status(name, holder.as_ref(), None)?;
     Ok(if holder.is_some() { Exit::Done } else { Exit::NotHeld })
 }
 
-/// Tells who holds a lock, and again whenever that changes, until a signal comes. Who holds it for less than a moment may
-/// be missed: nobody tells when a lock is taken.
+/// Shows the holder of a lock, and each change until a signal comes. It polls, so it can miss a short hold.
 pub(crate) async fn watch(locker: &Locker, name: &str, report: Report) -> Result<Exit> {
     const MOMENT: Duration = Duration::from_millis(250);
     let mut signals = Signals::listen()?;

@@ -51,7 +51,7 @@ impl exported::Guest for Component {
     }
 }
 
-/// The store that the host lends.
+/// The store of the host.
 struct HostCache;
 
 impl Cache for HostCache {

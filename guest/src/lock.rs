@@ -1,4 +1,4 @@
-//! The lock itself: who is granted it, who may release it, who may extend it.
+//! The rules of the lock: granting, releasing, extending.
 
 use alloc::string::String;
 
@@ -12,7 +12,7 @@ pub struct Options {
     pub ttl_ms: Option<u64>,
     /// Milliseconds to wait in the queue for a lock that is held; none for a single attempt.
     pub wait_ms: Option<u64>,
-    /// Tells others who holds the lock.
+    /// A label of the holder, which other callers can read.
     pub owner: Option<String>,
 }
 
@@ -115,7 +115,7 @@ pub fn extend(cache: &mut impl Cache, name: &str, token: &str, ttl_ms: u64) -> R
     })
 }
 
-/// Tells who holds the lock.
+/// Returns the holder of the lock.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.

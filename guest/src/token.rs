@@ -10,7 +10,7 @@ use crate::cache::Error;
 const RANDOM_BYTES: usize = 16;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// Makes a token that nobody has seen before.
+/// Makes a new token.
 ///
 /// # Errors
 /// [`Error::Unavailable`] if there are no random bytes to be had.

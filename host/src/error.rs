@@ -79,7 +79,7 @@ impl Error {
     }
 }
 
-/// What a caller is told whose grant was of no use any more. It names the cause and the remedy.
+/// The message for a grant that arrived too late. It names the cause and the remedy.
 pub(crate) const GRANTED_TOO_LATE: &str = "it was granted, but its time to live was over or nearly over when the answer \
     arrived, and it was released again: ask for a time to live that is longer than the store takes to answer";
 
@@ -92,7 +92,7 @@ impl From<CacheError> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(lock) = self.lock() {
-            // A name may come from a stranger and be anything: show it as one short, quoted word.
+            // A name may come from an untrusted source: show it as one short, quoted word.
             let short: String = lock.chars().take(64).collect();
             let dots = if short.len() < lock.len() { "..." } else { "" };
             write!(f, "lock {short:?}{dots}: ")?;

@@ -20,7 +20,7 @@
 //!
 //! To hold a lock for as long as some work takes, [`Locker::with`] runs the work, and [`Locker::hold`] gives a guard.
 //!
-//! A lease is a promise with an end: when its time is up, the store gives the lock to whoever asks next, whether the
+//! A lease is a promise with an end: when its time is up, the store gives the lock to the next caller, whether the
 //! first holder has noticed or not. Do not work past [`Lease::deadline`], and send [`Lease::fence`] along with every
 //! write, so that what the lock protects can refuse a holder that came too late.
 //!
@@ -33,7 +33,7 @@
 //!   sandbox of its own beside the plugin, which learns nothing of the cache. Take this for plugins that you do not trust,
 //!   and if in doubt.
 //! - For plugins that were composed with [`COMPONENT`]: [`add_cache_to_linker`]. Each brings the lock logic along, so the
-//!   embedder need not know of locks at all; but whoever imports the cache sees the tokens of its namespace.
+//!   embedder need not know of locks at all; but a plugin that imports the cache sees the tokens of its namespace.
 //!
 //! In both of the latter, [`Locker::plugin`] gives each plugin a [`Scope`], which is enforced on the cache.
 //!

@@ -27,7 +27,7 @@ use crate::{
 /// use locker_host::{Locker, Memory, UnlockOutcome};
 ///
 /// let locker = Locker::new(Memory::default())?;
-/// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("nobody else is here");
+/// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("the lock is free");
 /// assert_eq!(locker.unlock("job", &lease.token).await?, UnlockOutcome::Released);
 /// # Ok(())
 /// # }
@@ -58,13 +58,13 @@ impl Locker {
 
     /// Takes the lock `name` if it is free, or waits for it as long as `options` say.
     ///
-    /// A name is 1 to 512 bytes without control characters, compared byte for byte. The lock is not reentrant: whoever
-    /// holds it is refused too.
+    /// A name is 1 to 512 bytes without control characters, compared byte for byte. The lock is not reentrant: its
+    /// holder is refused too.
     /// A lease that is over when the answer arrives does not count: it is released, and the call waits again if it still has
     /// time.
     ///
     /// # Errors
-    /// [`ErrorKind`]; that somebody else holds the lock is an answer, not an error.
+    /// [`ErrorKind`]; that another caller holds the lock is an answer, not an error.
     pub async fn lock(&self, name: &str, options: impl Into<LockOptions>) -> Result<LockOutcome, Error> {
         grant(&self.0, name, options.into(), least_left).await.map(|lock| match lock {
             LockOutcome::Granted(grant) => LockOutcome::Granted(grant.lease),
@@ -76,7 +76,7 @@ impl Locker {
     /// time left than its [expiry margin](LockOptions::expiry_margin) when the answer arrives does not count.
     ///
     /// # Errors
-    /// [`ErrorKind`](crate::ErrorKind); that somebody else holds the lock is an answer, not an error.
+    /// [`ErrorKind`](crate::ErrorKind); that another caller holds the lock is an answer, not an error.
     pub async fn hold(&self, name: &str, options: impl Into<LockOptions>) -> Result<LockOutcome<Guard>, Error> {
         Guard::take(&self.0, name, options.into()).await
     }
@@ -150,7 +150,7 @@ impl Locker {
     /// # use std::time::Duration;
     /// # use locker_host::{ExtendOutcome, Locker, Memory};
     /// # let locker = Locker::new(Memory::default())?;
-    /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("nobody else is here");
+    /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("the lock is free");
     /// let ExtendOutcome::Extended(longer) = locker.extend("job", &lease.token, Duration::from_secs(90)).await? else {
     ///     panic!("we lost the lock: stop working");
     /// };
@@ -165,7 +165,7 @@ impl Locker {
         self.0.extend(name, token, ttl).await
     }
 
-    /// Tells who holds the lock `name`, if anybody does. By the time you read the answer it may have changed.
+    /// Returns the holder of the lock `name`, if it has one. The answer may be out of date when it arrives.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -185,8 +185,8 @@ impl Locker {
         self.0.inspect(name).await
     }
 
-    /// All locks that are held, by name. This looks at every key of the store: it is for people who want to know, not for
-    /// deciding anything. Locks that are taken or released meanwhile may be among them or not.
+    /// All locks that are held, by name. This looks at every key of the store. It is for operators, not for
+    /// decisions. Locks that are taken or released meanwhile may be among them or not.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -217,12 +217,12 @@ impl Locker {
                 });
             }
             let Some(answer) = asked.join_next().await else { return Ok(held) };
-            // Only a cancelled or panicked task has no answer, and nobody cancels these.
+            // Only a cancelled or panicked task has no answer, and these are not cancelled.
             let Ok((name, holder)) = answer else { continue };
             match holder {
                 Ok(Some(holder)) => _ = held.insert(name, holder),
                 Ok(None) => {}
-                // Something that is no lock lies there.
+                // The key has a value that is not a lock.
                 Err(error) if error.kind() == ErrorKind::Invalid => {}
                 Err(error) => return Err(error),
             }

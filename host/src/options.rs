@@ -17,7 +17,7 @@ pub struct Limits {
     /// The longest time to live that a caller may ask for. 24 hours by default.
     pub max_ttl: Duration,
     /// How long an operation may take, besides the time that its caller chose to wait for the lock. 10 seconds by
-    /// default: long enough for a failover to be seen, short enough to be told of it.
+    /// default: longer than a failover takes, and short enough for a caller to wait.
     pub deadline: Duration,
     /// The memory of one instance of the component, in bytes. 4 MiB by default: it needs a little over 1 MiB, most of it stack
     /// that is never touched.
@@ -72,15 +72,15 @@ impl LockOptions {
         self
     }
 
-    /// A label that tells others who holds the lock: 1 to 128 bytes without control characters.
+    /// A label of the holder, which other callers can read: 1 to 128 bytes without control characters.
     #[must_use]
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// How long [`Locker::hold`](crate::Locker::hold) holds the lock at most, counted from its grant; for ever if this
-    /// is not said. The time that work needs to stop, the [expiry margin](Self::expiry_margin), comes on top of it. A lock that is not held, but only taken, lasts for its time to live.
+    /// How long [`Locker::hold`](crate::Locker::hold) holds the lock at most, counted from its grant. By default there
+    /// is no limit. The time that work needs to stop, the [expiry margin](Self::expiry_margin), comes on top of it. A lock that is not held, but only taken, lasts for its time to live.
     #[must_use]
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
         self.max_hold = Some(max_hold);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub struct Token(String);
 
 impl Token {
-    /// The token as text, to be handed to whoever releases the lock.
+    /// The token as text, to release the lock elsewhere.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -62,7 +62,7 @@ pub struct Holder {
     pub owner: Option<String>,
     /// The fence of the holder's lease; 0 if the lock was not taken through Locker.
     pub fence: u64,
-    /// The time left before the lock expires; none if it never does, because a stranger put it there.
+    /// The time left before the lock expires; none if it never does, as a foreign value may.
     pub ttl: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ pub struct Holder {
 pub enum LockOutcome<T = Lease> {
     /// The caller now holds the lock.
     Granted(T),
-    /// Somebody else holds it, and kept it for as long as the caller would wait.
+    /// Another caller holds it, and kept it for as long as this one would wait.
     Held(Holder),
 }
 
@@ -101,9 +101,9 @@ impl<T> LockOutcome<T> {
 /// The answers of [`Locker::unlock`](crate::Locker::unlock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnlockOutcome {
-    /// The lock was the caller's and is free now.
+    /// The lock was the caller's and is released. The next waiter may already hold it.
     Released,
-    /// Nobody holds the lock: it was released before, has expired, or was never taken.
+    /// The lock is not held: it was released before, has expired, or was never taken.
     Absent,
     /// Another token holds the lock, which was left alone.
     HeldByOther,
@@ -115,7 +115,7 @@ pub enum UnlockOutcome {
 pub enum ExtendOutcome {
     /// The caller holds the lock for the new time, with the same token and fence.
     Extended(Lease),
-    /// Nobody holds the lock, and it was not taken.
+    /// The lock is not held, and was not taken.
     Absent,
     /// Another token holds the lock, which was left alone.
     HeldByOther,

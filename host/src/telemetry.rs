@@ -33,7 +33,7 @@ pub(crate) fn failed(operation: &'static str, error: &Error) {
     warn!(lock = error.lock().map(cut), operation, class, error = error.message(), "failed");
 }
 
-/// A name, unless it is too long to be one: whoever makes such names up must not fill logs.
+/// A name, cut if it is too long to be one: invented names must not fill logs.
 fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(512)]
 }

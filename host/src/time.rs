@@ -49,7 +49,7 @@ pub(crate) fn before(end: Instant, duration: Duration) -> Instant {
     end.checked_sub(duration).unwrap_or(end)
 }
 
-/// A pause of up to a tenth less, so that locks that were taken together are not renewed together for ever.
+/// A pause of up to a tenth less, so that locks that were taken together are not always renewed together.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let tenths = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
     pause.mul_f64(1.0 - tenths / 10.0)

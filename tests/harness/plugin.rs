@@ -1,4 +1,4 @@
-//! A plugin in an embedder's wasmtime, built from `tests/plugin`.
+//! A plugin in an embedder's wasmtime, built from `tests/plugin/program`.
 
 use std::sync::{LazyLock, OnceLock};
 

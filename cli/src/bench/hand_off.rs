@@ -62,7 +62,7 @@ async fn take_signals(waiting: &mut Native, giving: &mut Native, released: &Rele
         waiting.wait("turn").await?;
         released.elapsed().into_iter().for_each(|time| sample.add(time));
         let over = Instant::now() >= end;
-        // The next one has long come to wait.
+        // The next one waits by now.
         work().await;
         released.now();
         giving.signal("turn").await?;
@@ -85,7 +85,7 @@ async fn take_turns(locker: Locker, released: Released, end: Instant) -> Result<
     while Instant::now() < end {
         let lock = locker.lock("turn", LockOptions::from(LONG).wait(LONG)).await?;
         released.elapsed().into_iter().for_each(|time| sample.add(time));
-        let lease = lock.granted().context("somebody else uses the names of this measurement")?;
+        let lease = lock.granted().context("another program uses the locks of this measurement")?;
         work().await;
         released.now();
         locker.unlock("turn", &lease.token).await?;
@@ -93,7 +93,7 @@ async fn take_turns(locker: Locker, released: Released, end: Instant) -> Result<
     Ok(sample)
 }
 
-/// Long enough for the others to have come to wait.
+/// Long enough for the others to wait.
 async fn work() {
     tokio::time::sleep(Duration::from_millis(2)).await;
 }
@@ -117,7 +117,7 @@ async fn load(store: &Store, waiters: usize, time: Duration) -> Result<(f64, f64
             let mut times = 0_u32;
             while Instant::now() < end {
                 let lock = locker.lock("turn", LockOptions::from(LONG).wait(LONG)).await?;
-                let lease = lock.granted().context("somebody else uses the names of this measurement")?;
+                let lease = lock.granted().context("another program uses the locks of this measurement")?;
                 work().await;
                 locker.unlock("turn", &lease.token).await?;
                 times += 1;

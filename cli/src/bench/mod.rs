@@ -17,7 +17,7 @@ use crate::output::Report;
 use native::Native;
 use sample::Row;
 
-/// Measures, and tells the result.
+/// Measures, and reports the result.
 pub(crate) async fn bench(url: Option<&str>, bench: Bench, report: Report) -> Result<Exit> {
     let url = match url {
         Some(url) if url.starts_with("redis://") && !url.contains(',') => url,
@@ -26,7 +26,7 @@ pub(crate) async fn bench(url: Option<&str>, bench: Bench, report: Report) -> Re
             "bench measures one Redis server: name it with --cache redis://HOST".to_owned()
         )),
     };
-    // Names of its own, which nobody else locks.
+    // Names that no other program locks.
     let prefix = format!("locker-bench-{}:", std::process::id());
     let store = Store { url: url.to_owned(), prefix };
     let progress = Progress::start(report, 2 + bench.waiters.len() as u64);

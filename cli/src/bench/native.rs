@@ -73,7 +73,7 @@ impl Native {
         Ok(())
     }
 
-    /// Gives a signal to one who waits for it.
+    /// Wakes a waiter.
     pub(super) async fn signal(&mut self, signal: &str) -> Result<()> {
         let key = format!("{}{signal}:signal", self.prefix);
         redis::cmd("RPUSH").arg(key).arg("go").query_async(&mut self.connection).await.map_err(Into::into)

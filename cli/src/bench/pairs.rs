@@ -1,4 +1,4 @@
-//! Locking and unlocking, without anybody in the way.
+//! Locking and unlocking without contention.
 
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ async fn rate(clients: Vec<Client>, time: Duration) -> Result<f64> {
 
 async fn pair(locker: &Locker, name: &str) -> Result<()> {
     let lock = locker.lock(name, LockOptions::from(TTL)).await?;
-    let lease = lock.granted().context("somebody else uses the names of this measurement")?;
+    let lease = lock.granted().context("another program uses the locks of this measurement")?;
     locker.unlock(name, &lease.token).await?;
     Ok(())
 }

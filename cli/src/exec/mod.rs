@@ -185,7 +185,7 @@ impl Run<'_> {
         Ok(if lost { Ended::Lost } else { Ended::By(exit) })
     }
 
-    /// Tells the guardian until when the lock is surely held. It is a little slower than we are, and still in time.
+    /// Sets the deadlines of the guardian. They are a little later than those of `locker`, and still in time.
     fn guard_lease(&self, guardian: Option<&Guardian>) {
         let kill = self.before_deadline(self.times.margin / 2);
         let stop = self.before_deadline(self.times.margin / 2 + self.times.kill_after);

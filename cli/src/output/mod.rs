@@ -43,7 +43,7 @@ impl Report {
         if self.in_background {
             return stderr::write_later(line);
         }
-        // If this fails, there is no one to tell.
+        // If this fails, it cannot be reported.
         _ = writeln!(std::io::stderr(), "{line}");
     }
 
@@ -52,7 +52,7 @@ impl Report {
         self.json
     }
 
-    /// Whether somebody watches a terminal, and wants to.
+    /// Whether standard error is a terminal, and not quiet.
     pub(crate) fn is_watched(self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
     }
@@ -61,7 +61,7 @@ impl Report {
         if self.json {
             return self.object("granted", name, lease_fields(lease));
         }
-        self.info(&format!("{} is ours for {}, with fence {}", quoted(name), time(lease.ttl), lease.fence));
+        self.info(&format!("acquired {}, expires in {}, fence {}", quoted(name), time(lease.ttl), lease.fence));
         line(lease.token.as_str())
     }
 
@@ -72,7 +72,7 @@ impl Report {
 
     pub(crate) fn unlocked(self, name: &str, outcome: UnlockOutcome) -> Result<()> {
         match outcome {
-            UnlockOutcome::Released => self.outcome("released", name, "is free now"),
+            UnlockOutcome::Released => self.outcome("released", name, "was released"),
             UnlockOutcome::Absent => self.outcome("absent", name, ABSENT),
             UnlockOutcome::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
         }
@@ -82,14 +82,14 @@ impl Report {
         match outcome {
             ExtendOutcome::Extended(lease) if self.json => self.object("extended", name, lease_fields(lease)),
             ExtendOutcome::Extended(lease) => {
-                self.outcome("extended", name, &format!("is ours for {} more", time(lease.ttl)))
+                self.outcome("extended", name, &format!("was extended, expires in {}", time(lease.ttl)))
             }
             ExtendOutcome::Absent => self.outcome("absent", name, ABSENT),
             ExtendOutcome::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
         }
     }
 
-    /// Tells who holds a lock, and when that was seen if it may change.
+    /// The holder of a lock, and when that was seen if it may change.
     pub(crate) fn status(self, name: &str, holder: Option<&Holder>, seen: Option<SystemTime>) -> Result<()> {
         let seen = seen.map(|seen| humantime::format_rfc3339_millis(seen).to_string());
         if self.json {
@@ -117,7 +117,7 @@ impl Report {
         let row = |(name, holder): (&String, &Holder)| {
             let owner = holder.owner.as_deref().map_or_else(|| "-".to_owned(), quoted);
             let fence = if holder.fence == 0 { "-".to_owned() } else { holder.fence.to_string() };
-            [quoted(name), owner, fence, holder.ttl.map_or_else(|| "for ever".to_owned(), time)]
+            [quoted(name), owner, fence, holder.ttl.map_or_else(|| "no expiry".to_owned(), time)]
         };
         let rows: Vec<_> = std::iter::once(head).chain(locks.iter().map(row)).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -127,12 +127,12 @@ impl Report {
 
     pub(crate) fn error(self, error: &anyhow::Error) {
         let ours = error.downcast_ref::<Error>();
-        // Ours already say what lies beneath them.
+        // These errors already include their cause.
         let message = ours.map_or_else(|| format!("{error:#}"), ToString::to_string);
         self.warn(&message);
         if self.json {
             let kind = ours.map_or(ErrorKind::Fault, Error::kind).name();
-            // The exit code tells as much.
+            // The exit code says so.
             _ = line(&json!({ "outcome": "error", "kind": kind, "message": message }).to_string());
         }
     }
@@ -149,7 +149,7 @@ impl Report {
     }
 }
 
-const ABSENT: &str = "is held by nobody: it was released, has expired, or was never taken";
+const ABSENT: &str = "is not held: it was released, has expired, or was never taken";
 const HELD_BY_OTHER: &str = "is held by another token, and was left alone";
 
 fn line(text: &str) -> Result<()> {
@@ -172,7 +172,7 @@ pub(crate) fn describe(holder: &Holder) -> String {
     let owner = holder.owner.as_ref().map_or_else(|| "by another".to_owned(), |owner| format!("by {}", quoted(owner)));
     let until = holder
         .ttl
-        .map_or_else(|| "for ever: no locker put it there".to_owned(), |ttl| format!("for {} more", time(ttl)));
+        .map_or_else(|| "by a foreign value that never expires".to_owned(), |ttl| format!("for {} more", time(ttl)));
     if holder.fence == 0 { format!("{owner} {until}") } else { format!("{owner} {until}, with fence {}", holder.fence) }
 }
 
@@ -183,7 +183,7 @@ fn time(duration: Duration) -> String {
     humantime::format_duration(Duration::from_millis(rounded)).to_string()
 }
 
-/// Names and labels come from strangers: quoted, so that they cannot pass for words of ours.
+/// Names and labels are untrusted: quoted, so that they cannot pass for messages of `locker`.
 pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
 }

@@ -1,4 +1,4 @@
-//! The output of several plugins on one stream: whole lines, with the name of who wrote them in front.
+//! The output of several plugins on one stream: whole lines, each with the name of its plugin in front.
 
 use std::io::{Error, ErrorKind, Result, Write};
 use std::pin::Pin;
@@ -67,7 +67,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.begun.is_empty() {
-            // The plugin is gone, and can be told of nothing any more.
+            // The plugin has ended, so an error cannot be reported to it.
             _ = self.end();
         }
     }

@@ -41,7 +41,7 @@ fn start() -> Option<Sender<Order>> {
     let (writer, orders) = channel();
     let write = move || {
         for order in orders {
-            // If nothing can be written, there is no one to tell.
+            // If this fails, it cannot be reported.
             match order {
                 Order::Write(line) => _ = writeln!(std::io::stderr(), "{line}"),
                 Order::Flush(written) => _ = written.send(()),

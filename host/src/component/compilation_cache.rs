@@ -35,8 +35,8 @@ mod folder {
     /// Keeps compiled code in this folder, for this whole process and those after it. Without it, the component is compiled
     /// once in each process, which takes some ten milliseconds, and a program each time it is loaded, which may take seconds.
     ///
-    /// CallContext this before anything else of this crate. The folder is made if it is not there. It is used only if nobody but this
-    /// user can write to it, since what lies there is run. Each file is bound to one component, one version of wasmtime and one
+    /// Call this before anything else of this crate. The folder is made if it is not there. It is used only if no other
+    /// user can write to it, since its files are executed. Each file is bound to one component, one version of wasmtime and one
     /// kind of machine; what does not fit, or cannot be read or written, is compiled as if there were no folder. What was not
     /// used for a month is removed.
     ///
@@ -52,7 +52,7 @@ mod folder {
         _ = FOLDER.set(folder.into());
     }
 
-    /// How long code is kept that nobody uses.
+    /// How long unused code is kept.
     const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
     /// How often it is noted that it is used.
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -79,7 +79,7 @@ mod folder {
 
         pub(super) fn component(self, engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Component> {
             let file = self.0.join(name(engine, bytes));
-            // SAFETY: nobody but us can have written this file, and we write only what wasmtime has serialized, as a whole.
+            // SAFETY: no other user can have written this file, and this one writes only what wasmtime has serialized, as a whole.
             // It checks that the code is for this engine.
             if let Ok(component) = unsafe { Component::deserialize_file(engine, &file) } {
                 note_use(&file);

@@ -149,7 +149,7 @@ impl CallContext {
                 let stored = self.stored(stored, ttl)?;
                 match self.operation {
                     Some(_) => self.unowned = Some(orphan),
-                    // A plugin that imports the cache owns what it is told that it stored.
+                    // A plugin that imports the cache owns the value once it knows that it is stored.
                     None => orphan.disarm(),
                 }
                 Ok(wit::SetOutcome::Stored(stored))

@@ -25,7 +25,7 @@ pub(crate) struct Sandbox {
     limits: Limits,
 }
 
-/// An instance of the component, used by one call at a time. One whose call did not come to its end is not used again.
+/// An instance of the component, used by one call at a time. An instance whose call was interrupted is not used again.
 pub(crate) struct Instance {
     pub(crate) store: Store<State>,
     pub(crate) exports: Exports,

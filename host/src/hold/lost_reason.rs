@@ -9,7 +9,7 @@ use crate::Error;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LostReason {
-    /// The cache has it no more: it was released by somebody who had the token, deleted, or forgotten by the server.
+    /// The cache does not have it: it was released with the token elsewhere, deleted, or lost by the server.
     Absent,
     /// Another token holds it.
     HeldByOther,

@@ -27,10 +27,10 @@ use crate::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, UnlockOutcome
 /// A lock that is renewed until it is released or dropped, or until it is lost.
 ///
 /// It is renewed when a third of its time to live has passed, again and again. When that fails until its time is nearly
-/// up, or somebody has taken it away, it is lost: [`Guard::lost`] tells so, and [`Guard::cancellation_token`] is
-/// cancelled, by this process's clock before anybody else can be granted the lock. Then stop working.
+/// up, or another caller has the lock, it is lost: [`Guard::lost`] resolves, and [`Guard::cancellation_token`] is
+/// cancelled, by this process's clock before another caller can be granted the lock. Then stop working.
 ///
-/// Dropping it releases the lock in the background; [`Guard::release`] waits for that and tells how it went.
+/// Dropping it releases the lock in the background; [`Guard::release`] waits for that and returns the outcome.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -39,7 +39,7 @@ use crate::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, UnlockOutcome
 /// use locker_host::{LockOutcome, Locker, Memory, UnlockOutcome};
 ///
 /// let locker = Locker::new(Memory::default())?;
-/// let LockOutcome::Granted(guard) = locker.hold("job", Duration::from_secs(30)).await? else { panic!("nobody else is here") };
+/// let LockOutcome::Granted(guard) = locker.hold("job", Duration::from_secs(30)).await? else { panic!("the lock is held") };
 /// tokio::select! {
 ///     loss = guard.lost() => println!("stopped working: {loss}"),
 ///     () = work(guard.fence()) => println!("done"),
@@ -121,14 +121,14 @@ impl Guard {
         self.state.lost_at()
     }
 
-    /// Whether the lock is still held, as far as this process's clock can tell. Asking costs nothing, so ask before every
+    /// Whether the lock is still held, by this process's clock. It costs nothing, so check it before every
     /// step; but the answer is a moment old when it comes.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.state.loss().is_none()
     }
 
-    /// Resolves when the lock has been renewed since it had the lease `before`: for those who pass its deadline on.
+    /// Resolves when the lock has been renewed since it had the lease `before`.
     pub async fn renewed(&self, before: &Lease) -> Lease {
         self.state.renewed_since(before).await
     }

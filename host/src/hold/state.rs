@@ -31,7 +31,7 @@ impl HoldTimes {
         Some(most.map_or(ttl, |most| most.min(ttl)))
     }
 
-    /// What a lease must have left to count. If it is short because of the maximum hold, the guard tells that this is over.
+    /// What a lease must have left to count. If it is short because of the maximum hold, that is the reason for the loss.
     pub(crate) fn required(&self, granted: Duration) -> Duration {
         if self.first_ttl() != self.ttl { least_left(granted) } else { self.margin(granted) }
     }
@@ -128,7 +128,7 @@ impl HoldState {
         self.set_loss(|_| Some(loss));
     }
 
-    /// A loss is final, and told once.
+    /// A loss is final, and reported once.
     fn set_loss(&self, loss: impl FnOnce(&Current) -> Option<LostReason>) -> Option<LostReason> {
         let is_new = self.current.send_if_modified(|current| {
             let is_new = current.loss.is_none();
@@ -155,7 +155,7 @@ impl HoldState {
             }
             tokio::select! {
                 () = sleep_until(self.lost_at().into()) => {}
-                // The sender is ours, so that this does not fail.
+                // This does not fail, since the sender is a field of this state.
                 _ = changes.changed() => {}
             }
         }
@@ -176,7 +176,7 @@ impl HoldState {
     pub(crate) async fn renewed_since(&self, before: &Lease) -> Lease {
         let mut changes = self.current.subscribe();
         let renewed = changes.wait_for(|current| current.lease.deadline != before.deadline).await;
-        // Only a sender that is gone ends the wait, and this one is ours.
+        // Only a dropped sender ends the wait, and this one is a field of this state.
         renewed.map_or_else(|_| self.current().lease.clone(), |current| current.lease.clone())
     }
 

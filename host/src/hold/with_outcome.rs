@@ -9,7 +9,7 @@ use crate::Holder;
 pub enum WithOutcome<T> {
     /// The work was done while the lock was held.
     Done(T),
-    /// Somebody else holds the lock, and kept it for as long as the caller would wait. The work was not begun.
+    /// Another caller holds the lock, and kept it for as long as this one would wait. The work was not begun.
     Held(Holder),
     /// The lock was lost.
     Lost {

@@ -93,7 +93,7 @@ impl Runner {
         self
     }
 
-    /// How long a program may run, waiting included. As long as it likes by default, like any command: one that runs for ever
+    /// How long a program may run, waiting included. There is no limit by default: a program that never ends
     /// costs the others no more than its share.
     #[must_use]
     pub fn max_time(mut self, time: Duration) -> Self {

@@ -50,7 +50,7 @@ pub enum Operation {
     Extend,
     /// Releasing it.
     Unlock,
-    /// Asking who holds it.
+    /// Inspecting its holder.
     Inspect,
 }
 
@@ -161,7 +161,7 @@ impl Operation {
             Self::Wait => "wait for locks",
             Self::Extend => "extend locks",
             Self::Unlock => "release locks",
-            Self::Inspect => "ask who holds locks",
+            Self::Inspect => "inspect locks",
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Scoped {
 }
 
 /// The time to live of a value that comes without one, as far as it is allowed.
-const USUAL_TTL: Duration = Duration::from_secs(30);
+const DEFAULT_TTL: Duration = Duration::from_secs(30);
 /// Longer than any token.
 const MAX_VALUE: usize = 256;
 
@@ -51,7 +51,7 @@ impl Scoped {
         released
     }
 
-    /// A time to live that is allowed, or the usual one.
+    /// A time to live that is allowed, or the default.
     fn ttl(&self, ttl: Option<Duration>) -> Result<Duration, CacheError> {
         self.scope.ttl(ttl.unwrap_or_else(|| self.default_ttl()))
     }
@@ -131,7 +131,7 @@ impl Cache for Scoped {
     }
 
     fn default_ttl(&self) -> Duration {
-        USUAL_TTL.min(self.scope.max_ttl)
+        DEFAULT_TTL.min(self.scope.max_ttl)
     }
 
     fn is_fifo(&self) -> bool {

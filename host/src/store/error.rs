@@ -10,7 +10,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The host or the cache does not allow this. Nothing was changed; an operator must allow it.
     Denied,
-    /// An argument is bad, or something that is no lock lies under the name. Nothing was changed; ask for something else.
+    /// An argument is bad, or the key has a value that is not a lock. Nothing was changed; ask for something else.
     Invalid,
     /// The lock was granted, but its lease was over, or had less time left than required, when the answer arrived. It was
     /// released again, and no work began; ask for a longer time to live.

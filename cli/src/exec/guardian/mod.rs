@@ -1,6 +1,6 @@
 //! A process that stops the command in time when we cannot: because we were killed, or stopped ourselves.
 //!
-//! It is forked from us before the command is. Until when the lock is surely held, it reads in a page of memory that both share.
+//! It is forked before the command. It reads the deadlines of the lease in a page of memory that both share.
 //! Once that time has passed, or we have ended, it stops the command as we would have done.
 //!
 //! `state` says what it does when; `page` is the memory.
@@ -31,7 +31,7 @@ use state::{Action, Event, State};
 pub(crate) struct Guardian {
     id: Pid,
     page: &'static Page,
-    /// A byte in it wakes the guardian up; its end tells that we are gone. A process between fork and exec has a copy of it, so the end
+    /// A byte in it wakes the guardian up; its end says that `locker` has died. A process between fork and exec has a copy of it, so the end
     /// comes only when no command can start any more.
     bell: UnixStream,
 }
@@ -70,7 +70,7 @@ impl Guardian {
         _ = (&self.bell).write(&[0]);
     }
 
-    /// Says that there is no command any more: its number may come to be that of another process.
+    /// Says that there is no command any more: its process id may be used again.
     pub(crate) fn command_is_gone(&self) {
         self.page.clear_command();
     }
@@ -160,7 +160,7 @@ impl Watch {
         let next = [self.page.stop(), self.page.kill(), self.last].into_iter().filter(|time| *time > now).min();
         let left = next.unwrap_or(NEVER) - now;
         if self.state == State::Alone {
-            // Nothing tells when the command ends, so look now and then.
+            // There is no event for the end of the command, so look now and then.
             _ = poll(&mut [], timeout(left.min(GLANCE)));
             return;
         }
@@ -173,7 +173,7 @@ impl Watch {
         }
     }
 
-    /// Sends a signal to the command, and tells whether it is there.
+    /// Sends a signal to the command, and returns whether it exists.
     fn send(&self, command: Pid, signal: impl Into<Option<Signal>>) -> bool {
         let sent = if self.shared { kill(command, signal) } else { killpg(command, signal) };
         sent.is_ok()

@@ -1,6 +1,6 @@
 //! What a runner, its guardian and its command share: a page of memory.
 //!
-//! What lies there is the newest word. It cannot queue up or block, and its writer cannot be told to stop by a signal.
+//! The page has the newest state. Writing to it cannot queue up or block, and no signal can stop the writer.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};

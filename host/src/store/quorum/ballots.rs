@@ -24,7 +24,7 @@ impl Ballots {
         Self { started: now(), started_micros, ahead: AtomicU64::default(), last: AtomicU64::default() }
     }
 
-    /// A ballot that is higher than all earlier ones of this process, and than those that members have told.
+    /// A ballot that is higher than all earlier ones of this process, and than those that members have reported.
     pub(super) fn next(&self) -> u64 {
         let at_least = self.clock().saturating_add(self.ahead.load(Ordering::Relaxed));
         let next = |last: u64| at_least.max(last.saturating_add(1));

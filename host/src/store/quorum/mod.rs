@@ -126,7 +126,7 @@ impl Quorum {
         shortest.mul_f64(1.0 + self.random.lock().unwrap_or_else(PoisonError::into_inner).f64())
     }
 
-    /// Until when a majority surely has what it stored for `ttl` until `earliest`: clocks may run differently.
+    /// Until when a majority has what it stored for `ttl` until `earliest`: clocks may run differently.
     fn deadline(ttl: Duration, earliest: Instant) -> Instant {
         let drift = ttl / 100 + Duration::from_millis(2);
         earliest.checked_sub(drift).unwrap_or(earliest)

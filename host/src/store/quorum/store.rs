@@ -68,7 +68,7 @@ impl Cache for Quorum {
             replies.add(member, answer);
             outcome = deleted(&replies);
         }
-        // A member without the value may still be restored: it is told that the value was withdrawn.
+        // A member without the value may still be restored: the withdrawal prevents that.
         let needs_withdrawal: fn(&_) -> _ = match outcome {
             Some(DeleteOutcome::Deleted) => |answer| !matches!(answer, Ok(DeleteOutcome::Deleted)),
             _ => Result::is_err,
@@ -152,7 +152,7 @@ impl Quorum {
                     return;
                 }
             }
-            // Too few members can tell. The next attempt says why; attempts without a pause would not help.
+            // Too few members answer. The next attempt reports why. The pause keeps attempts from following each other at once.
             sleep(self.timeout).await;
         };
         _ = timeout(wait, free).await;

@@ -78,7 +78,7 @@ fn nodes(scheme: &str, hosts: &str, path: &str) -> Result<Vec<ConnectionInfo>, S
 fn info(url: &str) -> Result<ConnectionInfo, String> {
     let info = url.into_connection_info().map_err(|error| why(&error))?;
     // RESP3 carries wake-ups on the connection that also carries commands.
-    // The client's name is nobody's need, and would be one more thing to permit.
+    // The client's name is not needed, and would require one more permission.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings))
 }

@@ -56,7 +56,7 @@ struct CurrentConnection {
 
 impl Connection {
     pub(super) fn new(address: Arc<Address>, settings: Settings) -> Self {
-        // Without random bytes, entries with the same id would still be told apart by their values.
+        // Without random bytes, entries with the same id would still differ in their values.
         let client_id = format!("{:016x}", getrandom::u64().unwrap_or_default());
         let (subscriptions, current, connecting) = (Arc::default(), Arc::default(), tokio::sync::Mutex::default());
         let late_extensions = LateExtensions::new(settings.longest_delay());

@@ -1,4 +1,4 @@
-//! What an error of Redis means to who asked.
+//! What the errors of Redis mean to a caller.
 
 use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
@@ -21,7 +21,7 @@ pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
 /// A server that does not know a command quotes what it was given.
 const QUOTES: &str = ", with args beginning";
 
-/// Without what a server may have been told and nobody else may learn: the password, and whatever looks like half a token.
+/// The message without secrets that a server may echo: the password, and anything that looks like a part of a token.
 fn redacted(text: &str, password: Option<&str>) -> String {
     const HALF: usize = 16;
     let text = match password {
@@ -91,7 +91,7 @@ fn classify(error: &RedisError, cluster: bool) -> (ErrorKind, String) {
         }
         _ if says("WRONGTYPE") => (
             Denied,
-            "has something that is not ours under a key of Locker's own; use another prefix, or delete the keys under it that are not locks".into(),
+            "has a foreign value under a key of Locker's own; use another prefix, or delete the keys under it that are not locks".into(),
         ),
         _ if says("NOAUTH") => (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into()),
         _ if says("WRONGPASS") => (Denied, "refuses the user name or password".into()),

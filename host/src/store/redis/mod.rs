@@ -160,7 +160,7 @@ impl Redis {
     }
 
     /// Counts a lock as granted or extended only when so many replicas have confirmed that they know of it. A grant that
-    /// is not confirmed within a second is given back; a lock whose extension is not confirmed is still held, but the
+    /// is not confirmed within a second is withdrawn; a lock whose extension is not confirmed is still held, but the
     /// call fails with [`ErrorKind::Unavailable`]. A failover to one of them then keeps the lock. While the server
     /// waits for its replicas, other calls through the same connection wait too.
     #[must_use]

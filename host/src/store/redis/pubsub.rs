@@ -195,14 +195,14 @@ impl Subscriber<'_> {
         self.notify.notified().await;
     }
 
-    /// The hand-off that the last message told of.
+    /// The hand-off of the last message.
     pub(super) fn take_hand_off(&self) -> Option<HandOff> {
         let mut table = self.subscriptions.table();
         let queue = table.channels.get_mut(self.place.channel)?.queues.get_mut(self.place.name)?;
         queue.get_mut(&self.number)?.hand_off.take()
     }
 
-    /// The server may have an entry for this waiter from here on, or surely has none.
+    /// The server may have an entry for this waiter from here on, or has none.
     pub(super) fn set_queued(&mut self, queued: bool) {
         self.queued = queued;
     }

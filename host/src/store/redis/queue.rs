@@ -197,7 +197,7 @@ impl Waiter<'_> {
     async fn reported(&self, reply: &mut Reply) -> Result<Duration, CacheError> {
         let fields = (|| RedisResult::Ok((reply.left()?, reply.number()?, reply.number()?, reply.text()?)))();
         let (left, ahead, subscribed, holder) = self.redis.parsed(fields)?;
-        // The message that told another waiter of this client so may have been lost.
+        // The message about that to another waiter of this client may have been lost.
         self.subscriber.wake_others(Some(&holder));
         if subscribed == 0 {
             // A node of a cluster that took over: it does not know the subscription.
@@ -213,7 +213,7 @@ impl Waiter<'_> {
         Ok(left.map_or(usual, |left| usual.min(left + stagger)))
     }
 
-    /// A lease that was handed over. None if the server has to be asked: the lease is over, the message does not tell since when it lasts,
+    /// A lease that was handed over. None if the server has to be asked: the lease is over, the message does not say when it began,
     /// or an earlier copy of a request may come late, which the next request makes the server refuse.
     fn stored(&self, hand_off: HandOff) -> Option<Stored> {
         if self.retried {
@@ -225,7 +225,7 @@ impl Waiter<'_> {
         (deadline > now).then_some(Stored { revision: hand_off.fence, deadline })
     }
 
-    /// The lock is ours. Where replicas have to confirm that, it is requested again until they have.
+    /// The waiter has the lock. With `wait_replicas`, it is requested again until they have confirmed it.
     async fn granted(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
         let mut outcome = Ok(SetOutcome::Stored(stored));
         if self.redis.replicas > 0 {

@@ -45,7 +45,7 @@ impl Reply {
         Ok(Entry { value: self.text()?, revision: self.number()?, ttl: self.left()? })
     }
 
-    /// The instant at which a time that was left at this reply is surely not over yet.
+    /// The instant at which a time that was left at this reply is not over yet at the earliest.
     pub(super) fn deadline(&self, left: Duration) -> Option<Instant> {
         self.reading.sent.checked_add(left)
     }

@@ -20,7 +20,7 @@ fn with_login(server: &RedisServer, login: &str) -> Locker {
 
 /// Makes a user with the rule that the README names, and more.
 async fn permit(server: &RedisServer, more: &[&str]) {
-    const README: &str = include_str!("../README.md");
+    const README: &str = include_str!("../../README.md");
     let rule = README.lines().find(|line| line.starts_with("ACL SETUSER locker")).expect("the README names a rule");
     let rule = rule.replace(">PASSWORD", ">secret");
     () = server.run(&rule.split(' ').chain(more.iter().copied()).collect::<Vec<_>>()).await;

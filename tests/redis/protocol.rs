@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::harness::{LONG, RedisServer, Waiter, granted, held, key_of, until, waiting_options};
 
-const PAGE: &str = include_str!("../docs/protocol.md");
+const PAGE: &str = include_str!("../../docs/protocol.md");
 
 /// The rows of the table whose first columns are these.
 fn table(columns: &str) -> Vec<Vec<String>> {

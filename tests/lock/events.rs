@@ -148,7 +148,7 @@ fn events_name_the_lock_and_never_the_token() {
         "failed",
         "class=\"unavailable\"",
         "lost: it could not be renewed",
-        "let go",
+        "released",
     ] {
         assert!(log.contains(said), "{said:?} in {log}");
     }

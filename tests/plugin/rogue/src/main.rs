@@ -3,7 +3,7 @@
 #[cfg(target_family = "wasm")]
 mod bindings {
     #![allow(missing_docs, unreachable_pub, reason = "generated")]
-    wit_bindgen::generate!({ path: "../../wit", world: "plugin", generate_all });
+    wit_bindgen::generate!({ path: "../../../wit", world: "plugin", generate_all });
 }
 
 #[cfg(target_family = "wasm")]

@@ -11,7 +11,7 @@ mod bindings {
                 export run: func(words: list<string>) -> string;
             }
         ",
-        path: "../../wit",
+        path: "../../../wit",
         generate_all,
     });
     use super::Plugin;

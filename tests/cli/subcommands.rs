@@ -15,7 +15,10 @@ async fn lock_prints_the_token_and_nothing_else() {
     let server = RedisServer::start().await;
     let locked = Command::on(&server, &["lock", "job", "--owner", "me"]).run().await;
     assert_eq!(locked.code, Some(0));
-    assert!(locked.stderr.contains(r#""job" is ours for 29s"#) || locked.stderr.contains(r#""job" is ours for 30s"#));
+    assert!(
+        locked.stderr.contains(r#"acquired "job", expires in 29s"#)
+            || locked.stderr.contains(r#"acquired "job", expires in 30s"#)
+    );
     let (stored, _) = server.stored("job").await.unwrap();
     assert_eq!(locked.line(), stored);
 }

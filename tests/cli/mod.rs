@@ -1,0 +1,10 @@
+//! The command `locker`.
+
+mod bench;
+mod exec;
+mod exec_guardian;
+mod exec_late;
+mod exec_lost;
+mod run;
+mod subcommands;
+mod terminal;

@@ -1,0 +1,18 @@
+//! What every store must do: granting, waiting, holding, releasing.
+
+mod compilation_cache;
+mod component;
+mod contention;
+mod events;
+mod expiry;
+mod extend;
+mod fence;
+mod grant;
+mod hold;
+mod late;
+mod limits;
+mod list;
+mod orphans;
+mod queue;
+mod release;
+mod wait;

@@ -1,0 +1,15 @@
+//! Redis in its topologies, its faults, and quorums.
+
+mod cluster;
+mod faults;
+mod keys;
+mod outage;
+mod protocol;
+mod queue;
+mod quorum;
+mod quorum_members;
+mod refusals;
+mod replicas;
+mod sentinel;
+mod server_faults;
+mod tls;
