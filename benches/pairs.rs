@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use locker_guest::cache::{self as rules, DeleteOutcome, Entry, Error, ExtendOutcome, SetOutcome, Stored};
-use locker_guest::lock::{Lock, Options, lock, unlock};
+use locker_guest::lock::{Lock as Outcome, Options, lock, unlock};
 use locker_host::{Cache, LockOptions, Locker, Memory};
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -72,7 +72,7 @@ async fn pair(locker: &Locker) {
 
 fn native_pair(store: &mut Native) {
     let options = Options { ttl_ms: Some(3_600_000), ..Options::default() };
-    let Ok(LockOutcome::Granted(lease)) = lock(store, "job", &options) else { panic!("it is free") };
+    let Ok(Outcome::Granted(lease)) = lock(store, "job", &options) else { panic!("it is free") };
     unlock(store, "job", &lease.token).expect("memory is there");
 }
 
@@ -90,11 +90,11 @@ fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn stored(stored: locker_host::Stored) -> Stored {
+fn stored(stored: locker_host::cache::Stored) -> Stored {
     Stored { revision: stored.revision, ttl_ms: millis(stored.deadline.saturating_duration_since(Instant::now())) }
 }
 
-fn entry(entry: locker_host::Entry) -> Entry {
+fn entry(entry: locker_host::cache::Entry) -> Entry {
     Entry { value: entry.value, revision: entry.revision, ttl_ms: entry.ttl.map(millis) }
 }
 
@@ -112,25 +112,25 @@ impl rules::Cache for Native {
     ) -> Result<SetOutcome, Error> {
         let (ttl, wait) = (ttl_ms.map(Duration::from_millis), Duration::from_millis(wait_ms));
         Ok(match now(self.0.set_if_absent(key, value, ttl, wait)).map_err(failed)? {
-            locker_host::SetOutcome::Stored(answer) => SetOutcome::Stored(stored(answer)),
-            locker_host::SetOutcome::Occupied(answer) => SetOutcome::Occupied(entry(answer)),
+            locker_host::cache::SetOutcome::Stored(answer) => SetOutcome::Stored(stored(answer)),
+            locker_host::cache::SetOutcome::Occupied(answer) => SetOutcome::Occupied(entry(answer)),
         })
     }
 
     fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
         let extended = now(self.0.extend_if_equal(key, value, Duration::from_millis(ttl_ms))).map_err(failed)?;
         Ok(match extended {
-            locker_host::ExtendOutcome::Extended(answer) => ExtendOutcome::Extended(stored(answer)),
-            locker_host::ExtendOutcome::Absent => ExtendOutcome::Absent,
-            locker_host::ExtendOutcome::Different => ExtendOutcome::Different,
+            locker_host::cache::ExtendOutcome::Extended(answer) => ExtendOutcome::Extended(stored(answer)),
+            locker_host::cache::ExtendOutcome::Absent => ExtendOutcome::Absent,
+            locker_host::cache::ExtendOutcome::Different => ExtendOutcome::Different,
         })
     }
 
     fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<DeleteOutcome, Error> {
         Ok(match now(self.0.delete_if_equal(key, value)).map_err(failed)? {
-            locker_host::DeleteOutcome::Deleted => DeleteOutcome::Deleted,
-            locker_host::DeleteOutcome::Absent => DeleteOutcome::Absent,
-            locker_host::DeleteOutcome::Different => DeleteOutcome::Different,
+            locker_host::cache::DeleteOutcome::Deleted => DeleteOutcome::Deleted,
+            locker_host::cache::DeleteOutcome::Absent => DeleteOutcome::Absent,
+            locker_host::cache::DeleteOutcome::Different => DeleteOutcome::Different,
         })
     }
 

@@ -133,7 +133,7 @@ async fn is_granted_by_peer(callers: usize, name: &str, manager: impl Fn() -> Lo
         manager.set_retry(0, Duration::ZERO);
         calls.spawn(async move {
             manager.lock("warm", TTL).await.ok();
-            manager.lock(&name, TTL).await.is_ok()
+            manager.lock(name.as_str(), TTL).await.is_ok()
         });
     }
     calls.join_all().await.contains(&true)

@@ -84,7 +84,7 @@ fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, Lo
             )
         })?;
         let program = Arc::new(program(&runner, path)?);
-        if plugins.insert(name.clone(), (program, LockerCtx::new(&locker, scope))).is_some() {
+        if plugins.insert(name.clone(), (program, LockerCtx::new(locker, scope))).is_some() {
             bail!(CliError(
                 Exit::Usage,
                 format!("two plugins are called {}: rename one, or use --instances", quoted(&name))

@@ -50,11 +50,6 @@ pub(crate) async fn expiry() {
     tokio::time::sleep(SHORT + Duration::from_millis(50)).await;
 }
 
-/// Long enough for whoever was started to have come to wait.
-pub(crate) async fn a_moment() {
-    tokio::time::sleep(Duration::from_millis(100)).await;
-}
-
 #[track_caller]
 pub(crate) fn granted(outcome: Result<LockOutcome, locker_host::Error>) -> Lease {
     match outcome.unwrap() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use locker_host::{ErrorKind, LockOptions, UnlockOutcome};
 use rstest::rstest;
 
-use crate::harness::{Backend, LONG, RedisServer, SHORT, a_moment, granted, held, key_of, until, waiting_options};
+use crate::harness::{Backend, LONG, RedisServer, SHORT, granted, held, key_of, until, waiting_options};
 
 #[tokio::test]
 async fn without_a_wait_nobody_listens() {
@@ -40,8 +40,7 @@ async fn a_waiter_is_woken_by_a_release(
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let locker = if same_host { store.locker.clone() } else { store.another_host() };
-    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
-    a_moment().await;
+    let waiter = store.waiter(&locker, "job", waiting_options()).await;
     let released = Instant::now();
     store.locker.unlock("job", &lease.token).await.unwrap();
     granted(waiter.await.unwrap());
@@ -63,8 +62,7 @@ async fn a_lost_wake_up_costs_no_more_than_the_holders_time() {
     let server = RedisServer::start().await;
     let locker = server.locker();
     granted(locker.lock("job", Duration::from_secs(1)).await);
-    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
-    a_moment().await;
+    let waiter = server.waiter(locker, waiting_options()).await;
     let deleted: u64 = server.run(&["DEL", "lock:job"]).await;
     assert_eq!(deleted, 1);
     let started = Instant::now();
@@ -88,9 +86,7 @@ async fn a_lock_that_is_extended_keeps_its_waiters_waiting(
 ) {
     let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
-    let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", LockOptions::from(LONG).wait(3 * SHORT)).await });
-    a_moment().await;
+    let waiter = store.waiter(&store.locker, "job", LockOptions::from(LONG).wait(3 * SHORT)).await;
     _ = store.locker.extend("job", &lease.token, LONG).await.unwrap();
     held(waiter.await.unwrap());
 }
@@ -102,9 +98,7 @@ async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(
 ) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
-    let locker = store.another_host();
-    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
-    a_moment().await;
+    let waiter = store.waiter(&store.another_host(), "job", waiting_options()).await;
     let started = Instant::now();
     _ = store.locker.extend("job", &lease.token, SHORT).await.unwrap();
     granted(waiter.await.unwrap());
@@ -116,13 +110,11 @@ async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(
 async fn a_cancelled_waiter_takes_no_lock_later(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
-    let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
-    a_moment().await;
+    let waiter = store.waiter(&store.locker, "job", waiting_options()).await;
     waiter.abort();
     assert!(waiter.await.unwrap_err().is_cancelled());
+    until(async || store.queued("job").await == 0).await;
     store.locker.unlock("job", &lease.token).await.unwrap();
-    a_moment().await;
     assert_eq!(store.entry("job").await, None);
 }
 
@@ -145,9 +137,9 @@ async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(
     #[values(Backend::Memory, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
-    for patience in (0..200).map(|n| Duration::from_micros(10 * n)) {
-        _ = tokio::time::timeout(patience, store.locker.lock("job", LONG)).await.map(|outcome| {
-            // It was in time after all, so it is ours to release.
+    for timeout in (0..200).map(|n| Duration::from_micros(10 * n)) {
+        _ = tokio::time::timeout(timeout, store.locker.lock("job", LONG)).await.map(|outcome| {
+            // It was granted in time, so it is released here.
             let (locker, lease) = (store.locker.clone(), outcome.unwrap().granted());
             tokio::spawn(async move { locker.unlock("job", lease.unwrap().token).await })
         });
@@ -167,12 +159,12 @@ async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(
     let mut waiters = Vec::new();
     for number in 0..6 {
         let (locker, served) = (store.locker.clone(), served.clone());
-        waiters.push(tokio::spawn(async move {
+        let turn = async move {
             let lease = granted(locker.lock("job", waiting_options()).await);
             served.lock().unwrap().push(number);
             locker.unlock("job", &lease.token).await.unwrap();
-        }));
-        a_moment().await;
+        };
+        waiters.push(store.queue("job", turn).await);
     }
     waiters.remove(2).abort();
     store.locker.unlock("job", &lease.token).await.unwrap();
@@ -184,16 +176,12 @@ async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(
 
 #[rstest]
 #[tokio::test]
-async fn whoever_comes_late_does_not_overtake_those_who_wait(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
-) {
+async fn a_late_caller_does_not_overtake_a_waiter(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
-    let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
-    a_moment().await;
+    let waiter = store.waiter(&store.locker, "job", waiting_options()).await;
     store.locker.unlock("job", &lease.token).await.unwrap();
-    // The waiter has been told and not yet come; without a line the newcomer would be first.
+    // The waiter does not know yet that it has the lock. Without a queue the newcomer would be first.
     let late = LockOptions::from(LONG).wait(SHORT);
     held(store.locker.lock("job", late).await);
     granted(waiter.await.unwrap());
@@ -204,9 +192,7 @@ async fn whoever_comes_late_does_not_overtake_those_who_wait(
 async fn closing_a_host_ends_its_waiters_with_an_error(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     store.take("job", LONG).await;
-    let locker = store.locker.clone();
-    let waiter = tokio::spawn(async move { locker.lock("job", waiting_options()).await });
-    a_moment().await;
+    let waiter = store.waiter(&store.locker, "job", waiting_options()).await;
     store.locker.close().await;
     assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }

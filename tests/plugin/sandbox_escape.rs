@@ -7,7 +7,7 @@ use rstest::rstest;
 use tokio::time::timeout;
 use wasmtime_wasi::WasiCtx;
 
-use crate::harness::{Backend, Embedded, LONG, LinkMode, a_moment, granted, rogue, until, waiting_options};
+use crate::harness::{Backend, Embedded, LONG, LinkMode, granted, rogue, until, waiting_options};
 
 fn scope() -> Scope {
     Scope::new("plugin").unwrap()
@@ -102,17 +102,15 @@ async fn one_that_may_ask_no_more_can_still_release_what_it_holds() {
 
 #[tokio::test]
 async fn one_whose_wait_is_refused_is_not_in_the_queue() {
-    let locker = locker();
-    let mut rogue = forceful(&locker, scope().max_requests_per_second(1)).await;
-    let lease = granted(locker.lock("plugin/job", LONG).await);
+    let store = Backend::Memory.start().await;
+    let mut rogue = forceful(&store.locker, scope().max_requests_per_second(1)).await;
+    let lease = store.take("plugin/job", LONG).await;
     for words in [&["get", "job"][..], &["set", "job", "value", "60000", "60000"]] {
         rogue.run(words).await;
     }
-    let waiter = locker.clone();
-    let next = tokio::spawn(async move { timeout(LONG / 2, waiter.lock("plugin/job", waiting_options())).await });
-    a_moment().await;
-    locker.unlock("plugin/job", lease.token).await.unwrap();
-    granted(next.await.unwrap().expect("nobody stands before it"));
+    let waiter = store.waiter(&store.locker, "plugin/job", waiting_options()).await;
+    store.locker.unlock("plugin/job", lease.token).await.unwrap();
+    granted(timeout(LONG / 2, waiter).await.expect("it is the head of the queue").unwrap());
 }
 
 #[tokio::test]
@@ -203,17 +201,16 @@ async fn the_instances_of_a_plugin_share_what_they_may_hold() {
 
 #[tokio::test]
 async fn one_that_is_dropped_while_it_waits_takes_no_lock_later() {
-    let locker = locker();
-    let lease = granted(locker.lock("plugin/job", LONG).await);
+    let store = Backend::Memory.start().await;
+    let lease = store.take("plugin/job", LONG).await;
     let program = Runner::new().unwrap().load(rogue()).unwrap();
-    let locks = LockerCtx::new(&locker, scope());
-    let waiting = tokio::spawn(async move { start(&program, locks, &["wait", "job"]).await });
-    a_moment().await;
+    let locks = LockerCtx::new(&store.locker, scope());
+    let waiting = store.queue("plugin/job", async move { start(&program, locks, &["wait", "job"]).await }).await;
     waiting.abort();
     _ = waiting.await;
-    locker.unlock("plugin/job", lease.token).await.unwrap();
-    a_moment().await;
-    assert!(locker.list().await.unwrap().is_empty());
+    until(async || store.queued("plugin/job").await == 0).await;
+    store.locker.unlock("plugin/job", lease.token).await.unwrap();
+    assert!(store.locker.list().await.unwrap().is_empty());
 }
 
 #[rstest]

@@ -2,7 +2,7 @@
 
 use locker_host::{ErrorKind, LockOptions, UnlockOutcome};
 
-use crate::harness::{Cluster, Command, LONG, a_moment, extended, granted, held, until, waiting_options};
+use crate::harness::{Cluster, Command, LONG, extended, granted, held, until, waiting_options};
 
 #[tokio::test]
 async fn locks_work_in_every_slot() {
@@ -25,7 +25,14 @@ async fn a_lock_is_handed_over_on_any_node() {
         let lease = granted(holder.lock(name, LONG).await);
         let other = cluster.locker();
         let waiter = tokio::spawn(async move { other.lock(name, waiting_options()).await });
-        a_moment().await;
+        until(async || {
+            let mut queues = 0;
+            for node in &cluster.nodes[..3] {
+                queues += node.keys().await.iter().filter(|key| key.contains("\u{1f}queue{")).count();
+            }
+            queues == 1
+        })
+        .await;
         holder.unlock(name, &lease.token).await.unwrap();
         // It is not free meanwhile: where the waiter listens, the lock's own node knows of it.
         held(holder.lock(name, LONG).await);

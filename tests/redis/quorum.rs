@@ -7,9 +7,7 @@ use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Quorum,
 use nix::sys::signal::{Signal, kill};
 use tokio::task::JoinSet;
 
-use crate::harness::{
-    Command, LONG, RedisServer, SHORT, a_moment, extended, granted, held, key_of, until, waiting_options,
-};
+use crate::harness::{Command, LONG, RedisServer, SHORT, extended, granted, held, key_of, until, waiting_options};
 
 async fn three() -> [RedisServer; 3] {
     [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await]
@@ -170,7 +168,10 @@ async fn a_waiter_is_woken_by_a_release() {
     let (locker, other) = (over(&servers), over(&servers));
     let lease = granted(locker.lock("job", LONG).await);
     let waiter = tokio::spawn(async move { other.lock("job", waiting_options()).await });
-    a_moment().await;
+    // It watches all members.
+    for server in &servers {
+        until(async || server.queued("job").await == 1).await;
+    }
     let released = std::time::Instant::now();
     locker.unlock("job", &lease.token).await.unwrap();
     granted(waiter.await.unwrap());
