@@ -30,6 +30,8 @@ mod component;
 #[cfg(test)]
 mod contention;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod examples;
