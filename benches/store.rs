@@ -1,4 +1,4 @@
-//! `locker bench` on a Redis server of its own. It draws the chart of the README too.
+//! `locker bench` on a Redis server of its own. It draws the chart of `docs/performance.md` too.
 
 #![allow(clippy::expect_used, missing_docs, reason = "what fails here ends the measurement")]
 

@@ -21,6 +21,8 @@ pub mod trials;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod fuzz;

@@ -160,5 +160,11 @@ pub const WIT: &str = concat!(
 );
 
 #[cfg(all(doctest, feature = "redis", feature = "run", not(packaged)))]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guarantees.md")]
+    struct Guarantees;
+    #[doc = include_str!("../../docs/plugins.md")]
+    struct Plugins;
+}

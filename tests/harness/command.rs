@@ -1,6 +1,6 @@
 //! The command `locker`, as a process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -58,6 +58,12 @@ impl Command {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
+        self
+    }
+
+    /// Runs it in this folder.
+    pub(crate) fn current_dir(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
         self
     }
 

@@ -18,10 +18,10 @@ fn with_login(server: &RedisServer, login: &str) -> Locker {
     Locker::new(Redis::open(&server.url().replace("://", &format!("://{login}@"))).unwrap()).unwrap()
 }
 
-/// Makes a user with the rule that the README names, and more.
+/// Makes a user with the rule that the page about stores has, and more.
 async fn permit(server: &RedisServer, more: &[&str]) {
-    const README: &str = include_str!("../../README.md");
-    let rule = README.lines().find(|line| line.starts_with("ACL SETUSER locker")).expect("the README names a rule");
+    const PAGE: &str = include_str!("../../docs/stores.md");
+    let rule = PAGE.lines().find(|line| line.starts_with("ACL SETUSER locker")).expect("the page has a rule");
     let rule = rule.replace(">PASSWORD", ">secret");
     () = server.run(&rule.split(' ').chain(more.iter().copied()).collect::<Vec<_>>()).await;
 }
