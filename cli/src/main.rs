@@ -27,9 +27,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use locker_host::cache::ExtendOutcome;
 
-use locker_host::{Locker, UnlockOutcome};
+use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Args, Command};

@@ -10,7 +10,9 @@ use crate::component::operations::Operations;
 use crate::hold::grant::grant;
 use crate::hold::{Guard, LostReason};
 use crate::time::least_left;
-use crate::{Cache, Error, ErrorKind, ExtendOutcome, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome, WithOutcome};
+use crate::{
+    Cache, Error, ErrorKind, ExtendOutcome, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome, WithOutcome,
+};
 
 /// Takes, releases and extends locks.
 ///

@@ -1,8 +1,6 @@
 //! Any text as a token, and as an owner's label.
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{ErrorKind, LockOptions, Locker, Memory, UnlockOutcome};
+use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, UnlockOutcome};
 
 use super::{Watched, fuzz, is_fit, shown};
 use crate::harness::{LONG, granted};

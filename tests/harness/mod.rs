@@ -32,9 +32,7 @@ pub(crate) use tls::Tls;
 
 use std::time::Duration;
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{Holder, Lease, LockOptions, LockOutcome};
+use locker_host::{ExtendOutcome, Holder, Lease, LockOptions, LockOutcome};
 
 /// Longer than any test.
 pub(crate) const LONG: Duration = Duration::from_secs(60);

@@ -1,8 +1,6 @@
 //! Giving a lock more time, or less.
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{ErrorKind, LockOptions};
+use locker_host::{ErrorKind, ExtendOutcome, LockOptions};
 use rstest::rstest;
 
 use crate::harness::{Backend, LONG, RedisServer, SHORT, expiry, extended, granted, key_of, waiting_options};

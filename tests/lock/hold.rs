@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{Guard, LockOptions, LockOutcome, Locker, LostReason, Memory, UnlockOutcome, WithOutcome};
+use locker_host::{
+    ExtendOutcome, Guard, LockOptions, LockOutcome, Locker, LostReason, Memory, UnlockOutcome, WithOutcome,
+};
 use rstest::rstest;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};

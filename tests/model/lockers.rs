@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{Error, Holder, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
+use locker_host::{Error, ExtendOutcome, Holder, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
 
 use super::clients::Worker;
 use super::reference::{Answer, Event, Request, Seen};

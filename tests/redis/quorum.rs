@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{ErrorKind, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome};
+use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome};
 use nix::sys::signal::{Signal, kill};
 use tokio::task::JoinSet;
 

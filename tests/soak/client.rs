@@ -3,9 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{Error, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
+use locker_host::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
 use tokio::time::{sleep, timeout};
 
 use super::World;

@@ -6,9 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use locker_host::cache::SetOutcome;
 
-use locker_host::cache::ExtendOutcome;
-
-use locker_host::{Cache, LockOptions, LockOutcome, UnlockOutcome};
+use locker_host::{Cache, ExtendOutcome, LockOptions, LockOutcome, UnlockOutcome};
 use tokio::task::JoinSet;
 
 use super::world::{NO_LATENCY, World, locker, quorum};

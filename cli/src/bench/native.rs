@@ -29,18 +29,16 @@ impl Native {
             connection: client.get_multiplexed_async_connection_with_config(&config).await?,
             prefix: prefix.to_owned(),
             set: Script::new(concat!(
-                include_str!("../../../host/src/store/redis/lua/time.lua"),
-                include_str!("../../../host/src/store/redis/lua/fence.lua"),
                 include_str!("../../../host/src/store/redis/lua/set_free.lua"),
+                include_str!("../../../host/src/store/redis/lua/fence.lua"),
                 include_str!("../../../host/src/store/redis/lua/value.lua"),
                 include_str!("../../../host/src/store/redis/lua/queue.lua"),
                 include_str!("../../../host/src/store/redis/lua/final.lua"),
                 include_str!("../../../host/src/store/redis/lua/set.lua")
             )),
             delete: Script::new(concat!(
-                include_str!("../../../host/src/store/redis/lua/time.lua"),
-                include_str!("../../../host/src/store/redis/lua/value.lua"),
                 include_str!("../../../host/src/store/redis/lua/delete_alone.lua"),
+                include_str!("../../../host/src/store/redis/lua/value.lua"),
                 include_str!("../../../host/src/store/redis/lua/fence.lua"),
                 include_str!("../../../host/src/store/redis/lua/queue.lua"),
                 include_str!("../../../host/src/store/redis/lua/release.lua"),
@@ -51,13 +49,13 @@ impl Native {
 
     /// Takes a lock and releases it.
     pub(super) async fn pair(&mut self, name: &str) -> Result<()> {
-        let keys = ["", ":fence", ":queue", ":grace", ":withdrawn"].map(|what| format!("{}{name}{what}", self.prefix));
+        let keys = ["", ":fence", ":queue", ":withdrawn"].map(|what| format!("{}{name}{what}", self.prefix));
         let token = token()?;
         let mut set = self.set.prepare_invoke();
         set.key(&keys[..]).arg(NEVER).arg(0).arg(&token).arg(60_000);
         let set: (u64, String, Value, Value) = set.invoke_async(&mut self.connection).await?;
         let mut delete = self.delete.prepare_invoke();
-        delete.key(&keys[..4]).arg(NEVER).arg(&token);
+        delete.key(&keys[0]).key(&keys[2]).arg(NEVER).arg(&token);
         let deleted: (u64, String) = delete.invoke_async(&mut self.connection).await?;
         if (&set.1[..], &deleted.1[..]) != ("stored", "deleted") {
             bail!("another program uses the keys of this measurement");

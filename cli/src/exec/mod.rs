@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use locker_host::cache::ExtendOutcome;
 
-use locker_host::{Guard, Limits, LockOptions, Locker, LostReason, UnlockOutcome};
+use locker_host::{ExtendOutcome, Guard, Limits, LockOptions, Locker, LostReason, UnlockOutcome};
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep_until, timeout};
 

@@ -10,9 +10,8 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use locker_host::cache::ExtendOutcome;
 
-use locker_host::{Error, ErrorKind, Holder, Lease, UnlockOutcome};
+use locker_host::{Error, ErrorKind, ExtendOutcome, Holder, Lease, UnlockOutcome};
 use serde_json::{Value, json};
 
 #[derive(Clone, Copy)]

@@ -1,5 +1,6 @@
 //! Which Redis keys and channels belong to a lock. `docs/protocol.md` specifies them.
 
+use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
 use super::slot::{SLOTS, hash_tag, slot, slot_of};
@@ -8,51 +9,58 @@ use super::slot::{SLOTS, hash_tag, slot, slot_of};
 pub(super) const SEPARATOR: char = '\u{1f}';
 
 /// The keys of one lock. All of them are in one hash slot.
-pub(super) struct Keys {
+pub(super) struct Keys<'a> {
     pub(super) lock: String,
-    pub(super) fence: String,
     pub(super) queue: String,
-    pub(super) grace: String,
     pub(super) slot: u16,
-    prefix: String,
+    prefix: &'a str,
+    name: &'a str,
     tag: u32,
 }
 
-impl Keys {
-    pub(super) fn new(prefix: &str, name: &str) -> Self {
-        let lock = format!("{prefix}{name}");
+impl<'a> Keys<'a> {
+    pub(super) fn new(prefix: &'a str, name: &'a str) -> Self {
+        let lock = [prefix, name].concat();
         let slot = slot_of(&lock);
         let tag = tag_of(slot);
-        Self {
-            fence: of_slot(prefix, "fence", tag, ""),
-            queue: of_slot(prefix, "queue", tag, name),
-            grace: of_slot(prefix, "grace", tag, name),
-            slot,
-            prefix: prefix.to_owned(),
-            tag,
-            lock,
-        }
+        Self { lock, queue: of_slot(prefix, "queue", tag, &[name]), slot, prefix, name, tag }
+    }
+
+    pub(super) fn fence(&self) -> String {
+        of_slot(self.prefix, "fence", self.tag, &[])
+    }
+
+    pub(super) fn grace(&self) -> String {
+        of_slot(self.prefix, "grace", self.tag, &[self.name])
     }
 
     /// The mark of a withdrawn value.
     pub(super) fn withdrawn(&self, value: &str) -> String {
-        let name = &self.lock[self.prefix.len()..];
-        of_slot(&self.prefix, "withdrawn", self.tag, &format!("{name}{SEPARATOR}{value}"))
+        of_slot(self.prefix, "withdrawn", self.tag, &[self.name, SEPARATOR.encode_utf8(&mut [0; 4]), value])
     }
 
     /// The key under which a client reports.
     pub(super) fn client(&self, id: &str) -> String {
-        of_slot(&self.prefix, "client", self.tag, id)
+        of_slot(self.prefix, "client", self.tag, &[id])
     }
 
     /// The channel on which a client is notified.
     pub(super) fn channel(&self, id: &str) -> String {
-        of_slot(&self.prefix, "wake", self.tag, id)
+        of_slot(self.prefix, "wake", self.tag, &[id])
     }
 }
 
-fn of_slot(prefix: &str, what: &str, tag: u32, rest: &str) -> String {
-    format!("{prefix}{SEPARATOR}{what}{{{tag}}}{rest}")
+fn of_slot(prefix: &str, what: &str, tag: u32, rest: &[&str]) -> String {
+    // The separator, braces and a tag of 6 digits have 9 bytes.
+    let length = prefix.len() + what.len() + 9 + rest.iter().map(|part| part.len()).sum::<usize>();
+    let mut key = String::with_capacity(length);
+    key.push_str(prefix);
+    key.push(SEPARATOR);
+    key.push_str(what);
+    // Writing to a text cannot fail.
+    _ = write!(key, "{{{tag}}}");
+    key.extend(rest.iter().copied());
+    key
 }
 
 /// The smallest number that hashes into a slot. The search goes on where the last one ended, and is as long as it has to be: a
@@ -105,7 +113,7 @@ mod tests {
     fn all(prefix: &str, name: &str) -> Vec<String> {
         let keys = Keys::new(prefix, name);
         let others = [keys.withdrawn("value"), keys.client("c0ffee"), keys.channel("c0ffee")];
-        [keys.lock, keys.fence, keys.queue, keys.grace].into_iter().chain(others).collect()
+        [keys.fence(), keys.grace(), keys.lock, keys.queue].into_iter().chain(others).collect()
     }
 
     #[test]
@@ -135,7 +143,7 @@ mod tests {
             .iter()
             .flat_map(|name| {
                 let keys = Keys::new("lock:", name);
-                [keys.withdrawn("v"), keys.lock, keys.queue, keys.grace]
+                [keys.withdrawn("v"), keys.grace(), keys.lock, keys.queue]
             })
             .collect();
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len());
@@ -144,9 +152,10 @@ mod tests {
     #[test]
     fn only_a_locks_own_key_has_a_name() {
         for name in NAMES {
-            let [lock, others @ ..] = &all("lock:", name)[..] else { panic!("there are keys") };
+            let (keys, lock) = (all("lock:", name), format!("lock:{name}"));
+            let mut others = keys.iter().filter(|key| **key != lock);
             assert_eq!(super::name("lock:", lock.as_bytes()).as_deref(), Some(name));
-            assert!(others.iter().all(|key| super::name("lock:", key.as_bytes()).is_none()));
+            assert!(others.all(|key| super::name("lock:", key.as_bytes()).is_none()));
         }
         assert_eq!(super::name("lock:", b"other:a"), None);
         assert_eq!(super::name("lock:", b"lock:\xff"), None);

@@ -43,10 +43,9 @@ use reply::{Reply, malformed};
 use retry::{Confirmation, Request};
 use script::{Invocation, Mark, Script, script};
 
-static SET: LazyLock<Script> = script!(Grants, "time", "fence", "set_free", "value", "queue", "final", "set");
+static SET: LazyLock<Script> = script!(Grants, "set_free", "fence", "value", "queue", "final", "set");
 static EXTEND: LazyLock<Script> = script!(Writes, "time", "value", "extend");
-static DELETE: LazyLock<Script> =
-    script!(Writes, "time", "value", "delete_alone", "fence", "queue", "release", "delete");
+static DELETE: LazyLock<Script> = script!(Writes, "delete_alone", "value", "fence", "queue", "release", "delete");
 static WITHDRAW: LazyLock<Script> = script!(Writes, "time", "value", "fence", "queue", "release", "withdraw");
 static GET: LazyLock<Script> = script!(Reads, "time", "value", "get");
 static VOTE: LazyLock<Script> = script!(Writes, "time", "value", "store_with", "vote");
@@ -173,7 +172,7 @@ impl Redis {
         self.connection.execute(&Request::Command(&cmd("PING"))).await
     }
 
-    async fn run(&self, script: &Script, of: &Keys, keys: &[&str], args: &[&str]) -> Result<Reply, CacheError> {
+    async fn run(&self, script: &Script, of: &Keys<'_>, keys: &[&str], args: &[&str]) -> Result<Reply, CacheError> {
         self.connection.run(&Invocation { script, slot: of.slot, keys, args, mark: Mark::IfRetried }).await
     }
 
@@ -197,16 +196,16 @@ impl Redis {
         Ok((reply, Err(CacheError::new(ErrorKind::Unavailable, message))))
     }
 
-    fn keys(&self, name: &str) -> Keys {
+    fn keys<'a>(&'a self, name: &'a str) -> Keys<'a> {
         Keys::new(&self.prefix, name)
     }
 
     /// Makes one attempt. What replicas have not confirmed is withdrawn.
-    async fn set(&self, keys: &Keys, value: &str, ttl: Duration) -> Result<SetOutcome, CacheError> {
+    async fn set(&self, keys: &Keys<'_>, value: &str, ttl: Duration) -> Result<SetOutcome, CacheError> {
         let outcome = self.set_confirmed(keys, value, ttl, None, Mark::IfRetried).await.map(|(outcome, _)| outcome);
         if self.replicas > 0 && outcome.is_err() {
             // If this fails too, the value expires.
-            _ = self.withdraw_entry(keys, value).await;
+            _ = Box::pin(self.withdraw_entry(keys, value)).await;
         }
         outcome
     }
@@ -214,13 +213,13 @@ impl Redis {
     /// Makes one attempt. With a queue entry it is the last step of a wait, and removes the entry. Answers too whether a request was lost.
     async fn set_confirmed(
         &self,
-        keys: &Keys,
+        keys: &Keys<'_>,
         value: &str,
         ttl: Duration,
         entry: Option<&str>,
         mark: Mark,
     ) -> Result<(SetOutcome, bool), CacheError> {
-        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &keys.withdrawn(value)];
+        let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.withdrawn(value)];
         let ttl_ms = millis(ttl);
         let args = [value, &ttl_ms, entry.unwrap_or_default()];
         let args = if entry.is_some() { &args[..] } else { &args[..2] };
@@ -244,10 +243,10 @@ impl Redis {
         }
     }
 
-    async fn withdraw_entry(&self, keys: &Keys, value: &str) -> Result<(), CacheError> {
+    async fn withdraw_entry(&self, keys: &Keys<'_>, value: &str) -> Result<(), CacheError> {
         let subscriptions = self.connection.subscriptions();
         let entry = subscriptions.abandoned_entry(&keys.queue, value);
-        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace, &keys.withdrawn(value)];
+        let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.grace(), &keys.withdrawn(value)];
         let keep = millis(self.connection.longest_delay());
         let args = [value, entry.as_deref().unwrap_or_default(), &keep];
         self.run(&WITHDRAW, keys, &names, &args).await?;
@@ -291,7 +290,7 @@ impl Cache for Redis {
         wait: Duration,
     ) -> Result<SetOutcome, CacheError> {
         if wait.is_zero() {
-            return self.try_set(key, value, ttl).await;
+            return self.set(&self.keys(key), value, countable(ttl.unwrap_or(self.default_ttl))?).await;
         }
         // Boxed to keep the common future small.
         Box::pin(self.wait_in_queue(key, value, countable(ttl.unwrap_or(self.default_ttl))?, wait)).await
@@ -329,7 +328,7 @@ impl Cache for Redis {
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         let keys = self.keys(key);
-        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace];
+        let names = [&keys.lock[..], &keys.queue];
         let reply = self.run(&DELETE, &keys, &names, &[value]).await?;
         match &reply.outcome[..] {
             "deleted" => Ok(DeleteOutcome::Deleted),
@@ -368,7 +367,7 @@ impl QuorumMember for Redis {
 
     async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
         let (keys, ttl) = (self.keys(key), countable(vote.ttl)?);
-        let names = [&keys.lock[..], &keys.fence, &keys.withdrawn(vote.value)];
+        let names = [&keys.lock[..], &keys.fence(), &keys.withdrawn(vote.value)];
         let fence = countable_fence(vote.revision)?;
         let args = [vote.value, &millis(ttl), &fence, &vote.since.to_string()];
         let mut reply = self.run(&VOTE, &keys, &names, &args).await?;
@@ -383,13 +382,13 @@ impl QuorumMember for Redis {
 
     async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError> {
         let (keys, first, last) = (self.keys(key), revisions.start().to_string(), countable_fence(*revisions.end())?);
-        let names = [&keys.lock[..], &keys.fence, &keys.queue, &keys.grace];
+        let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.grace()];
         self.run(&WITHDRAW_VOTE, &keys, &names, &[value, &first, &last]).await.map(|_| ())
     }
 
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
         let (keys, ttl) = (self.keys(key), countable(ttl)?);
-        let names = [&keys.lock[..], &keys.fence, &keys.withdrawn(value)];
+        let names = [&keys.lock[..], &keys.fence(), &keys.withdrawn(value)];
         let args = [value, &millis(ttl), &countable_fence(revision)?];
         let mut reply = self.run(&RESTORE, &keys, &names, &args).await?;
         self.set_outcome(&mut reply, ttl)

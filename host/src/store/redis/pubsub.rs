@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -22,15 +23,25 @@ struct Table {
 #[derive(Default)]
 struct Channel {
     /// The subscribers by the names of the locks that they wait for.
-    queues: HashMap<String, BTreeMap<u64, Waiter>>,
+    queues: HashMap<String, Queue>,
     /// Whether a task is about to unsubscribe if the channel is idle.
     unsubscribe_pending: bool,
     lock: SubscriptionLock,
 }
 
+/// The waiters of this process for one lock.
+#[derive(Default)]
+struct Queue {
+    waiters: BTreeMap<u64, Waiter>,
+    /// When the next report is due, whichever waiter is the reporter then.
+    next_report: Option<Instant>,
+}
+
 struct Waiter {
     value: String,
     hand_off: Option<HandOff>,
+    /// Whether a message may have been lost, so that the waiter has to ask the server.
+    must_confirm: bool,
     notify: Arc<Notify>,
 }
 
@@ -78,8 +89,9 @@ impl Subscriptions {
         table.last_number += 1;
         let (number, notify) = (table.last_number, Arc::<Notify>::default());
         let channel = table.channels.entry(place.channel.to_owned()).or_default();
-        let waiter = Waiter { value: place.value.to_owned(), hand_off: None, notify: notify.clone() };
-        channel.queues.entry(place.name.to_owned()).or_default().insert(number, waiter);
+        let waiter =
+            Waiter { value: place.value.to_owned(), hand_off: None, must_confirm: false, notify: notify.clone() };
+        channel.queues.entry(place.name.to_owned()).or_default().waiters.insert(number, waiter);
         let lock = channel.lock.clone();
         drop(table);
         Subscriber {
@@ -128,18 +140,21 @@ impl Subscriptions {
         let Some(queue) = table.channels.get_mut(channel).and_then(|channel| channel.queues.get_mut(name)) else {
             return;
         };
-        let Some(value) = value else { return wake_reporter(queue) };
-        for waiter in queue.values_mut().filter(|waiter| waiter.value == value) {
+        let Some(value) = value else {
+            queue.reporter().into_iter().for_each(Waiter::wake);
+            return;
+        };
+        for waiter in queue.waiters.values_mut().filter(|waiter| waiter.value == value) {
             waiter.hand_off = hand_off;
-            waiter.notify.notify_one();
+            waiter.wake();
         }
     }
 
     /// Lets all waiters confirm their entries: messages may have been lost.
     pub(super) fn wake_all(&self) {
-        let table = self.table();
-        let queues = table.channels.values().flat_map(|channel| channel.queues.values());
-        queues.flat_map(BTreeMap::values).for_each(|waiter| waiter.notify.notify_one());
+        let mut table = self.table();
+        let queues = table.channels.values_mut().flat_map(|channel| channel.queues.values_mut());
+        queues.flat_map(|queue| queue.waiters.values_mut()).for_each(Waiter::wake);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -147,10 +162,22 @@ impl Subscriptions {
     }
 }
 
-/// The reporter of a queue is the waiter that came first.
-fn wake_reporter(queue: &BTreeMap<u64, Waiter>) {
-    if let Some(waiter) = queue.values().next() {
-        waiter.notify.notify_one();
+impl Queue {
+    /// The waiter that came first.
+    fn reporter(&mut self) -> Option<&mut Waiter> {
+        self.waiters.values_mut().next()
+    }
+
+    fn is_reporter(&self, number: u64) -> bool {
+        self.waiters.keys().next() == Some(&number)
+    }
+}
+
+impl Waiter {
+    /// Lets the waiter ask the server, unless it was told of a hand-off.
+    fn wake(&mut self) {
+        self.must_confirm = true;
+        self.notify.notify_one();
     }
 }
 
@@ -168,38 +195,59 @@ impl Subscriber<'_> {
 
     /// How many callers of this process wait for the same lock.
     pub(super) fn waiters(&self) -> usize {
-        let table = self.subscriptions.table();
-        let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
-        queue.map_or(0, BTreeMap::len)
+        self.with_queue(|queue| queue.waiters.len()).unwrap_or_default()
     }
 
     /// Notifies the other waiters of the queue: all, or the one whose value this is.
     pub(super) fn wake_others(&self, value: Option<&str>) {
-        let table = self.subscriptions.table();
-        let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
-        let others = queue.into_iter().flatten().filter(|(number, _)| **number != self.number);
-        others
-            .filter(|(_, waiter)| value.is_none_or(|value| waiter.value == value))
-            .for_each(|(_, waiter)| waiter.notify.notify_one());
+        self.with_queue(|queue| {
+            let others = queue.waiters.iter_mut().filter(|(number, _)| **number != self.number);
+            let others = others.map(|(_, waiter)| waiter);
+            others.filter(|waiter| value.is_none_or(|value| waiter.value == value)).for_each(Waiter::wake);
+        });
     }
 
     /// Whether this waiter reports for all of its queue in this process.
     pub(super) fn is_reporter(&self) -> bool {
-        let table = self.subscriptions.table();
-        let queue = table.channels.get(self.place.channel).and_then(|channel| channel.queues.get(self.place.name));
-        queue.and_then(|queue| queue.keys().next()) == Some(&self.number)
+        self.with_queue(|queue| queue.is_reporter(self.number)).unwrap_or_default()
     }
 
-    /// Resolves at the next notification after the last one, or at once if there was one since.
+    /// When the next report is due; none if there was no report yet.
+    pub(super) fn next_report(&self) -> Option<Instant> {
+        self.with_queue(|queue| queue.next_report).flatten()
+    }
+
+    /// Sets when the next report is due.
+    pub(super) fn set_next_report(&self, instant: Instant) {
+        self.with_queue(|queue| queue.next_report = Some(instant));
+    }
+
+    /// The next report is due at this instant at the latest.
+    pub(super) fn report_by(&self, instant: Instant) {
+        self.with_queue(|queue| queue.next_report = queue.next_report.map(|next| next.min(instant)));
+    }
+
+    /// Whether a message may have been lost since the last call.
+    pub(super) fn take_must_confirm(&self) -> bool {
+        self.with_queue(|queue| Some(std::mem::take(&mut queue.waiters.get_mut(&self.number)?.must_confirm)))
+            .flatten()
+            .unwrap_or_default()
+    }
+
+    /// Resolves at the next notification after the last one, or at once if there was one since. The waiter may also have become the
+    /// reporter.
     pub(super) async fn woken(&self) {
         self.notify.notified().await;
     }
 
     /// The hand-off of the last message.
     pub(super) fn take_hand_off(&self) -> Option<HandOff> {
+        self.with_queue(|queue| queue.waiters.get_mut(&self.number)?.hand_off.take()).flatten()
+    }
+
+    fn with_queue<T>(&self, f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
         let mut table = self.subscriptions.table();
-        let queue = table.channels.get_mut(self.place.channel)?.queues.get_mut(self.place.name)?;
-        queue.get_mut(&self.number)?.hand_off.take()
+        Some(f(table.channels.get_mut(self.place.channel)?.queues.get_mut(self.place.name)?))
     }
 
     /// The server may have an entry for this waiter from here on, or has none.
@@ -217,10 +265,12 @@ impl Drop for Subscriber<'_> {
         }
         let Some(channel) = table.channels.get_mut(name_of_channel) else { return };
         if let Some(queue) = channel.queues.get_mut(name) {
-            queue.remove(&self.number);
-            // It may report from here on.
-            wake_reporter(queue);
-            if queue.is_empty() {
+            let reported = queue.is_reporter(self.number);
+            queue.waiters.remove(&self.number);
+            if let (true, Some(next)) = (reported, queue.reporter()) {
+                next.notify.notify_one();
+            }
+            if queue.waiters.is_empty() {
                 channel.queues.remove(name);
             }
         }
@@ -258,11 +308,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_waiter_that_becomes_the_reporter_waits_until_the_report_is_due() {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let [first, second] = ["1", "2"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
+        let (now, later) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(1));
+        first.report_by(now);
+        assert_eq!(second.next_report(), None);
+        first.set_next_report(later);
+        assert_eq!(second.next_report(), Some(later));
+        first.report_by(now);
+        drop(first);
+        second.woken().await;
+        assert_eq!((second.take_must_confirm(), second.next_report()), (false, Some(now)));
+    }
+
+    #[tokio::test]
     async fn a_message_without_a_value_wakes_the_reporter_which_is_the_first_that_is_left() {
         let subscriptions = Arc::<Subscriptions>::default();
         let [first, second] = ["1", "2"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
         subscriptions.on_message(b"wake", b"job");
         first.woken().await;
+        assert!(first.take_must_confirm() && !first.take_must_confirm());
         assert!(first.is_reporter() && !second.is_reporter());
         drop(first);
         second.woken().await;

@@ -21,6 +21,8 @@ const KEEP_QUEUE: Duration = Duration::from_secs(10);
 const KEEP_CLIENT: Duration = Duration::from_secs(6);
 /// The longest interval between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// How long after the end of a lease the head of the queue reports.
+const EXPIRY_DELAY: Duration = Duration::from_millis(1);
 /// The shortest interval at which a waiter looks that does not report.
 const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 /// The generation of no connection.
@@ -31,7 +33,7 @@ const CONFIRM_DELAY: Duration = Duration::from_millis(100);
 /// A caller in a queue.
 struct Waiter<'a> {
     redis: &'a Redis,
-    keys: &'a Keys,
+    keys: &'a Keys<'a>,
     value: &'a str,
     ttl: Duration,
     channel: &'a str,
@@ -109,13 +111,28 @@ impl Waiter<'_> {
                 Enqueued::Queued(interval) => interval,
                 Enqueued::Free => return Err(self.redis.translate(malformed())),
             };
-            _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
-            if let Some(stored) = self.subscriber.take_hand_off().and_then(|hand_off| self.stored(hand_off)) {
+            if let Some(stored) = self.handed_over(interval).await {
                 return self.granted(stored).await;
             }
             if self.left().is_zero() {
                 return self.leave().await;
             }
+        }
+    }
+
+    /// Waits for a hand-off until the next request is due.
+    async fn handed_over(&self, interval: Duration) -> Option<Stored> {
+        let mut due = Instant::now() + interval.min(self.left());
+        loop {
+            let woken = timeout(due.saturating_duration_since(Instant::now()), self.subscriber.woken()).await;
+            if let Some(hand_off) = self.subscriber.take_hand_off() {
+                return self.stored(hand_off);
+            }
+            if woken.is_err() || self.subscriber.take_must_confirm() {
+                return None;
+            }
+            // This waiter has become the reporter. If its predecessor never reported, the report is due now.
+            due = due.min(self.subscriber.next_report()?);
         }
     }
 
@@ -155,10 +172,10 @@ impl Waiter<'_> {
     }
 
     async fn enqueue(&mut self, report: bool) -> Result<Enqueued, CacheError> {
-        let Keys { lock, fence, queue, grace, .. } = self.keys;
-        let (withdrawn, client) =
-            (self.keys.withdrawn(self.value), self.keys.client(self.redis.connection.client_id()));
-        let keys = [lock, fence, queue, grace, &withdrawn[..], &client];
+        let Keys { lock, queue, .. } = self.keys;
+        let (fence, grace, withdrawn) = (self.keys.fence(), self.keys.grace(), self.keys.withdrawn(self.value));
+        let client = self.keys.client(self.redis.connection.client_id());
+        let keys = [lock, &fence, queue, &grace, &withdrawn[..], &client];
         let keys = if report { &keys[..] } else { &keys[..5] };
         let (ttl, ticket) = (millis(self.ttl), self.ticket.to_string());
         let (keep_queue, keep_client) = (millis(KEEP_QUEUE), millis(KEEP_CLIENT));
@@ -202,15 +219,20 @@ impl Waiter<'_> {
         if subscribed == 0 {
             // A node of a cluster that took over: it does not know the subscription.
             *self.subscriber.lock().lock().await = None;
-            return Ok(CONFIRM_DELAY);
+            return Ok(self.report_after(CONFIRM_DELAY));
         }
         let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
         let usual = Duration::from_millis(500)
             .saturating_add(Duration::from_millis(50).saturating_mul(ahead))
             .min(REPORT_INTERVAL);
         // Only the head reports as soon as the lock has expired.
-        let stagger = Duration::from_millis(20).saturating_mul(ahead).min(REPORT_INTERVAL) + Duration::from_millis(1);
-        Ok(left.map_or(usual, |left| usual.min(left + stagger)))
+        let stagger = Duration::from_millis(20).saturating_mul(ahead).min(REPORT_INTERVAL) + EXPIRY_DELAY;
+        Ok(self.report_after(left.map_or(usual, |left| usual.min(left + stagger))))
+    }
+
+    fn report_after(&self, interval: Duration) -> Duration {
+        self.subscriber.set_next_report(Instant::now() + interval);
+        interval
     }
 
     /// A lease that was handed over. None if the server has to be asked: the lease is over, the message does not say when it began,
@@ -227,6 +249,8 @@ impl Waiter<'_> {
 
     /// The waiter has the lock. With `wait_replicas`, it is requested again until they have confirmed it.
     async fn granted(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
+        // The next waiter of this client reports when this lease has expired.
+        self.subscriber.report_by(stored.deadline + EXPIRY_DELAY);
         let mut outcome = Ok(SetOutcome::Stored(stored));
         if self.redis.replicas > 0 {
             outcome = self.set().await;

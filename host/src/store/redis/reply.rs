@@ -16,11 +16,11 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn parse(value: Value) -> RedisResult<Self> {
+    /// The reply that has just arrived to a request that was sent at an instant.
+    pub(super) fn parse(value: Value, sent: Instant) -> RedisResult<Self> {
         let Value::Array(fields) = value else { return Err(malformed()) };
-        let now = Instant::now();
         let mut reply = Self {
-            reading: Reading { sent: now, received: now, micros: 0 },
+            reading: Reading { sent, received: Instant::now(), micros: 0 },
             outcome: String::new(),
             retried: false,
             fields: fields.into_iter(),
@@ -59,7 +59,10 @@ impl Reply {
 
     pub(super) fn text(&mut self) -> RedisResult<String> {
         match self.fields.next() {
-            Some(Value::BulkString(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
+            Some(Value::BulkString(text)) => {
+                Ok(String::from_utf8(text)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+            }
             Some(Value::SimpleString(text)) => Ok(text),
             _ => Err(malformed()),
         }

@@ -78,16 +78,21 @@ impl Connection {
     ) -> Result<(Reply, i64), CacheError> {
         let (mut retries, mut late) = (Retries::new(), 0);
         loop {
-            match self.attempt(|client| self.run_once(invocation, confirmation, retries.retried, client)).await {
-                Ok((reply, _)) if reply.outcome == LATE && late < MOST_LATE => late += 1,
+            let answer = self.attempt(|client| self.run_once(invocation, confirmation, retries.retried, client)).await;
+            let error = match answer {
+                Ok((reply, _)) if reply.outcome == LATE && late < MOST_LATE => {
+                    late += 1;
+                    continue;
+                }
                 Ok((reply, _)) if reply.outcome == LATE => return Err(self.clock_jumps()),
                 Ok((mut reply, confirmed)) => {
                     reply.retried = retries.retried;
                     return Ok((reply, confirmed));
                 }
-                // Boxed to keep the common future small.
-                Err(error) => Box::pin(retries.after(self, error)).await?,
-            }
+                Err(error) => error,
+            };
+            // Boxed to keep the common future small.
+            Box::pin(retries.after(self, error)).await?;
         }
     }
 
@@ -99,10 +104,11 @@ impl Connection {
         mut client: Client,
     ) -> RedisResult<(Reply, i64)> {
         let slot = if matches!(client, Client::Cluster(_)) { invocation.slot } else { 0 };
-        let use_by = self.clocks().use_by(slot, Instant::now() + self.timeout());
+        let sent = Instant::now();
+        let use_by = self.clocks().use_by(slot, sent + self.timeout());
         let marks = invocation.mark == Mark::Always || (retried && invocation.mark == Mark::IfRetried);
         let mark = if marks { millis_ceil(self.longest_delay()) } else { 0 };
-        let reply = invocation.run(&mut client, Terms { use_by, mark }).await?;
+        let reply = invocation.run(&mut client, Terms { use_by, mark }, sent).await?;
         self.clocks().note(slot, reply.reading);
         let Some(Confirmation { replicas, wrote }) = confirmation else { return Ok((reply, 0)) };
         if !wrote(&reply.outcome) {

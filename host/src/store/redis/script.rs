@@ -5,7 +5,6 @@ use std::time::Instant;
 use redis::{Cmd, RedisResult, ServerErrorKind, Value, cmd};
 
 use super::client::Client;
-use super::clock::Reading;
 use super::reply::Reply;
 
 pub(super) struct Script {
@@ -67,10 +66,9 @@ impl Script {
 }
 
 impl Invocation<'_> {
-    /// Runs it, and makes it known to a server that does not know it yet.
-    pub(super) async fn run(&self, client: &mut Client, terms: Terms) -> RedisResult<Reply> {
+    /// Runs it, and makes it known to a server that does not know it yet. `sent` is an instant before that.
+    pub(super) async fn run(&self, client: &mut Client, terms: Terms, sent: Instant) -> RedisResult<Reply> {
         let command = self.command(terms);
-        let sent = Instant::now();
         let value = match command.query_async(client).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
                 // Boxed to keep the common future small.
@@ -78,13 +76,15 @@ impl Invocation<'_> {
             }
             answer => answer?,
         };
-        let mut reply = Reply::parse(value)?;
-        reply.reading = Reading { sent, received: Instant::now(), micros: reply.reading.micros };
-        Ok(reply)
+        Reply::parse(value, sent)
     }
 
     fn command(&self, terms: Terms) -> Cmd {
-        let mut command = cmd("EVALSHA");
+        let texts = || self.keys.iter().chain(self.args);
+        // Room for the numbers, too.
+        let length = 128 + texts().map(|text| text.len()).sum::<usize>();
+        let mut command = Cmd::with_capacity(texts().count() + 5, length);
+        command.arg("EVALSHA");
         command.arg(&self.script.hash).arg(self.keys.len()).arg(self.keys);
         if self.script.kind != Kind::Reads {
             command.arg(terms.use_by);

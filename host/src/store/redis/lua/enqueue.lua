@@ -56,5 +56,5 @@ if not client then
   return {now, 'queued', tonumber(ticket), added}
 end
 local ahead = redis.call('ZRANK', queue, entry) or 0
-local holder = parse(read(lock) or '')
+local holder = parse(present or read(lock) or '')
 return {now, 'queued', tonumber(ticket), added, redis.call('PTTL', lock), ahead, subscribed, holder}

@@ -3,6 +3,15 @@ local MOST_ENTRIES = 1000
 -- For how long the head of a queue may take to subscribe again after a failover, and for how long there is no second grace, in ms.
 local GRACE, GRACE_INTERVAL = 1000, 10000
 
+-- Keys that only a queue needs. Scripts that usually find none do not declare them: each declared key takes time.
+local function counter_of(queue)
+  return (string.gsub(queue, '\31queue(%b{}).*$', '\31fence%1', 1))
+end
+
+local function grace_of(queue)
+  return (string.gsub(queue, '\31queue', '\31grace', 1))
+end
+
 -- Fails if the user may not run a command, before anything is written. Redis 6 cannot tell.
 local function permit(...)
   if redis.acl_check_cmd and not redis.acl_check_cmd(...) then
@@ -43,12 +52,12 @@ end
 
 -- Gives a lock that is free, or about to be, to the first live waiter. The one that `asks` for it in this step, by its value, is live.
 -- Returns what is then under the key: value, fence and time to live; during a grace, the value of the head, 0, and the rest of the
--- grace; or nil if no waiter is live.
-local function serve(lock, counter, queue, grace, now, asks)
+-- grace; or nil if no waiter is live. `first` is the first entry with its ticket, if it was read before.
+local function serve(lock, counter, queue, grace, now, asks, first)
   local base, tag, name = string.match(queue, '^([^\31]*\31)queue(%b{})(.*)$')
   local moved = {}
   for entry = 1, MOST_ENTRIES do
-    local head, ticket = unpack(redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES'))
+    local head, ticket = unpack(entry == 1 and first or redis.call('ZRANGE', queue, '0', '0', 'WITHSCORES'))
     if not head or moved[head] then
       return nil
     end

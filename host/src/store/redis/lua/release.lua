@@ -1,11 +1,9 @@
--- Takes the lock from its holder: the first live waiter has it then, or else it is free.
-local function release(lock, counter, queue, grace, now)
-  if redis.call('EXISTS', queue) == 1 then
-    permit('DEL', lock)
-    local next = serve(lock, counter, queue, grace, now)
-    if next and next[2] > 0 then
-      return
-    end
+-- Takes the lock from its holder: the first live waiter has it then, or else it is free. `head` is the first entry of the queue with its
+-- ticket, if the caller has read it.
+local function release(lock, counter, queue, grace, now, head)
+  permit('DEL', lock)
+  local next = serve(lock, counter, queue, grace, now, nil, head)
+  if not next or next[2] == 0 then
+    redis.call('DEL', lock)
   end
-  redis.call('DEL', lock)
 end
