@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::invariants::QuorumInvariant::{EveryCallEnds, LeasesLast, NoPanic, RenewedHoldsSurvive};
+use super::ledger::Gone;
 use super::link::Link;
 use super::plan::{Attempt, Ends, Step, key_name, mixed};
 use super::world::World;
@@ -69,11 +70,11 @@ impl Caller {
     }
 
     async fn get(&self, key: &str) {
-        let since = self.world.note_majority(key);
+        let since = self.world.note_values(key);
         let (holder, losses) = self.world.ledger(|ledger, now| (ledger.holder(key, now), ledger.losses));
         let answer = self.quorum.get(key).await;
         self.world.tell(|| format!("p{} gets {key}: {answer:?}", self.process));
-        self.world.note_majority(key);
+        self.world.note_values(key);
         self.world.ledger(|ledger, now| match answer {
             Ok(Some(entry)) => ledger.told(key, &entry.value, "", since),
             Ok(None) if holder.is_some() && ledger.holder(key, now) == holder && ledger.losses == losses => {
@@ -88,7 +89,7 @@ impl Caller {
         let (key, value) = (key_name(attempt.key), format!("{:06x}-p{}", self.rng.u32(..1 << 24), self.process));
         self.world.ledger(|ledger, _| ledger.asks(key, &value));
         for retry in 0..=attempt.retries {
-            let since = self.world.note_majority(key);
+            let since = self.world.note_values(key);
             self.world.tell(|| {
                 format!(
                     "p{} asks for {key} with {value} for {} ms, waits for {} ms",
@@ -96,13 +97,15 @@ impl Caller {
                 )
             });
             let Some(outcome) = self.set(key, &value, attempt).await else { break };
-            self.world.note_majority(key);
+            self.world.note_values(key);
             match outcome {
                 Ok(SetOutcome::Stored(stored)) => return self.granted(key, &value, attempt, stored).await,
                 Ok(SetOutcome::Occupied(entry)) => {
                     self.occupied(key, &value, &entry, since);
                     if retry == attempt.retries {
-                        self.world.ledger(|ledger, _| ledger.gone.insert((key.to_owned(), value), self.process));
+                        self.world.ledger(|ledger, _| {
+                            ledger.gone.insert((key.to_owned(), value), Gone { process: self.process, released: false })
+                        });
                         return;
                     }
                 }
@@ -171,7 +174,8 @@ impl Caller {
             let answer = self.quorum.withdraw(key, value).await;
             self.world.tell(|| format!("p{} withdraws {value} from {key}: {answer:?}", self.process));
             if answer.is_ok() {
-                self.world.ledger(|ledger, _| ledger.gone.insert((key.to_owned(), value.to_owned()), self.process));
+                let gone = Gone { process: self.process, released: false };
+                self.world.ledger(|ledger, _| ledger.gone.insert((key.to_owned(), value.to_owned()), gone));
                 return;
             }
             sleep(Duration::from_millis(self.rng.u64(100..1_000))).await;

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::caller::Caller;
 use super::invariants::QuorumInvariant::LeasesLast;
+use super::ledger::Gone;
 use super::plan::Attempt;
 use super::words;
 
@@ -105,7 +106,8 @@ impl Caller {
             if was_valid && !matches!(answer, Ok(DeleteOutcome::Deleted)) {
                 ledger.violated(LeasesLast, format!("a release says that {value} had lost {key}"));
             }
-            ledger.gone.insert((key.to_owned(), value.to_owned()), self.process);
+            let gone = Gone { process: self.process, released: true };
+            ledger.gone.insert((key.to_owned(), value.to_owned()), gone);
         });
     }
 }

@@ -11,16 +11,23 @@ use super::server::Server;
 pub(crate) struct Ledger {
     leases: Vec<Lease>,
     asked: BTreeSet<(String, String)>,
-    /// When a majority of the members last had a value under a key.
-    majorities: BTreeMap<(String, String), Duration>,
-    /// The values that callers gave up with success, and their processes.
-    pub(crate) gone: BTreeMap<(String, String), usize>,
+    /// When each member last had a value under a key.
+    seen: BTreeMap<(String, String), Vec<Option<Duration>>>,
+    pub(crate) gone: BTreeMap<(String, String), Gone>,
     /// How often members lost their data.
     pub(crate) losses: u64,
     pub(crate) granted: usize,
     pub(crate) occupied: usize,
     pub(crate) failed: Vec<String>,
     pub(crate) violation: Option<QuorumViolation>,
+}
+
+/// A value that its caller gave up with success.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    pub(crate) process: usize,
+    /// Whether it was released, not withdrawn.
+    pub(crate) released: bool,
 }
 
 /// A caller believes that it holds the key until the deadline, or until it ends the lease.
@@ -94,7 +101,7 @@ impl Ledger {
     pub(crate) fn crashes(&mut self, process: usize) {
         self.leases.iter_mut().filter(|lease| lease.process == process).for_each(|lease| lease.ended = true);
         // Its withdrawals in the background have ended, too.
-        self.gone.retain(|_, its_process| *its_process != process);
+        self.gone.retain(|_, gone| gone.process != process);
     }
 
     /// The value that a caller holds the key with.
@@ -107,28 +114,27 @@ impl Ledger {
         self.leases.iter().find(|lease| lease.key == key && lease.value == value).map(|lease| lease.deadline)
     }
 
-    /// Notes what a majority of the members has.
-    pub(crate) fn note_majority(&mut self, key: &str, servers: &[Server], now: Duration) {
-        let mut values = BTreeMap::<&str, usize>::new();
-        for server in servers {
-            if let Some(slot) = server.slot(key, now) {
-                *values.entry(&slot.value).or_default() += 1;
-            }
-        }
-        if let Some((value, _)) = values.into_iter().find(|(_, count)| *count > servers.len() / 2) {
-            self.majorities.insert((key.to_owned(), value.to_owned()), now);
+    /// Notes what the members have.
+    pub(crate) fn note_values(&mut self, key: &str, servers: &[Server], now: Duration) {
+        for (member, server) in servers.iter().enumerate() {
+            let Some(slot) = server.slot(key, now) else { continue };
+            let seen = self.seen.entry((key.to_owned(), slot.value.clone()));
+            seen.or_insert_with(|| vec![None; servers.len()])[member] = Some(now);
         }
     }
 
-    /// A caller was told that a value has the key; the call began at `since`.
+    /// A caller was told that a value has the key; the call began at `since`. A majority must have had the value during the call, although not
+    /// all of them at the same moment.
     pub(crate) fn told(&mut self, key: &str, value: &str, asker: &str, since: Duration) {
         let pair = (key.to_owned(), value.to_owned());
-        let had_majority = self.majorities.get(&pair).is_some_and(|last| *last >= since);
+        let had_majority = self.seen.get(&pair).is_some_and(|seen| {
+            let members = seen.iter().flatten().filter(|last| **last >= since).count();
+            members > seen.len() / 2
+        });
         if !self.asked.contains(&pair) || value == asker || !had_majority {
-            let last = self.majorities.get(&pair);
-            let what = format!(
-                "{asker} is told that {value} has {key}, which had a majority at {last:?}; the call began at {since:?}"
-            );
+            let seen = self.seen.get(&pair);
+            let what =
+                format!("{asker} is told that {value} has {key}, which members last had at {seen:?}, since {since:?}");
             self.violated(HoldersAreReal, what);
         }
     }

@@ -1,6 +1,6 @@
 //! What a member does with a request, in one step.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::flaws::Flaw;
@@ -56,16 +56,20 @@ impl Server {
             Some(slot) if slot.value != value && self.flaw != Some(Flaw::Overwrites) => {
                 return self.entry(key, now).map(Reply::Occupied);
             }
-            Some(slot) if slot.value == value => {
-                if slot.revision < since || slot.revision >= revision || self.flaw == Some(Flaw::KeepsFirstRevision) {
-                    return Some(self.stored(key, now));
-                }
+            Some(slot) if slot.value == value && !self.replaces(slot, since..revision) => {
+                return Some(self.stored(key, now));
             }
+            Some(slot) if slot.value == value => {}
             _ if self.is_withdrawn(key, value) => return Some(Reply::Withdrawn),
             _ => {}
         }
         let last = *self.last_revision(key);
         (last >= revision && self.flaw != Some(Flaw::AcceptsAnyRevision)).then_some(Reply::Outdated(last))
+    }
+
+    /// Whether a vote replaces an earlier one of the same candidate.
+    fn replaces(&self, slot: &Slot, revisions: Range<u64>) -> bool {
+        revisions.contains(&slot.revision) && self.flaw != Some(Flaw::KeepsFirstRevision)
     }
 
     fn refuses_restoration(&self, key: &str, value: &str, revision: u64, now: Duration) -> Option<Reply> {

@@ -93,11 +93,11 @@ impl World {
         }
     }
 
-    /// Notes what a majority has at the beginning of a call.
-    pub(crate) fn note_majority(&self, key: &str) -> Duration {
+    /// Notes what the members have at the beginning of a call.
+    pub(crate) fn note_values(&self, key: &str) -> Duration {
         let now = self.now();
         let state = &mut *self.state();
-        state.ledger.note_majority(key, &state.servers, now);
+        state.ledger.note_values(key, &state.servers, now);
         now
     }
 
@@ -106,7 +106,7 @@ impl World {
         let now = self.now();
         let state = &mut *self.state();
         if let Some(key) = request.key() {
-            state.ledger.note_majority(key, &state.servers, now);
+            state.ledger.note_values(key, &state.servers, now);
         }
         let others = match request {
             Request::Vote { key, value, .. } if state.servers[member].flaw == Some(Flaw::ReportsOthers) => {
@@ -117,7 +117,7 @@ impl World {
         };
         let reply = state.servers[member].apply(request, now, sent, others);
         if let Some(key) = request.key() {
-            state.ledger.note_majority(key, &state.servers, now);
+            state.ledger.note_values(key, &state.servers, now);
         }
         state.requests += 1;
         if state.requests > MAX_REQUESTS {
