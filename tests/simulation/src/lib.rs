@@ -16,6 +16,7 @@
 //!   what happened, in words.
 //! - `campaign`: many seeds; `explore`: every small world; `shrink`: the simplest world that fails.
 //! - `broken_rules`, `broken_queues`, `guest_variants`: what must be caught.
+//! - `quorum`: worlds of another kind, for the store that is made of several.
 
 mod broken_queues;
 mod broken_rules;
@@ -37,6 +38,7 @@ mod orphan;
 mod port;
 mod process;
 mod queue;
+mod quorum;
 mod request;
 mod retry;
 mod rules;
@@ -73,6 +75,10 @@ pub use guest::{Answer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome,
 pub use guest_variants::GuestVariant;
 pub use invariants::{Invariant, Violation};
 pub use queue::Verdict;
+pub use quorum::{
+    Flaw, Plan, QuorumCampaign, QuorumEnded, QuorumInvariant, QuorumViolation, quorum_campaign, quorum_report,
+    run_quorum, shrink_quorum,
+};
 pub use request::{Applied, HandOff, Notice, Outcome, Queued, Reply, Request, Step};
 pub use rules::{Honest, Rules, Script};
 pub use run::{Cast, Ended, run};

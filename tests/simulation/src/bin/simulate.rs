@@ -5,7 +5,10 @@ use std::time::Instant;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use locker_simulation::{Cast, Choices, Size, Small, campaign, explore_all, failure_of, report, run, shrink};
+use locker_simulation::{
+    Cast, Choices, Plan, Size, Small, campaign, explore_all, failure_of, quorum_campaign, quorum_report, report, run,
+    run_quorum, shrink,
+};
 
 /// Runs the lock's component in simulated worlds, in which everything that can go wrong does.
 #[derive(Parser)]
@@ -24,6 +27,9 @@ struct Args {
     /// one thing that goes wrong. This takes minutes.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     small: bool,
+    /// Runs worlds of a quorum instead: its own code over simulated members.
+    #[arg(long, conflicts_with = "small")]
+    quorum: bool,
 }
 
 fn main() -> ExitCode {
@@ -41,7 +47,7 @@ fn main() -> ExitCode {
 fn simulate(args: &Args) -> wasmtime::Result<bool> {
     let started = Instant::now();
     if let Some(seed) = args.seed {
-        return replay(seed);
+        return if args.quorum { Ok(replay_quorum(seed)) } else { replay(seed) };
     }
     if args.small {
         return small();
@@ -49,6 +55,19 @@ fn simulate(args: &Args) -> wasmtime::Result<bool> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
     let bar = ProgressBar::new(args.seeds).with_style(style.map_err(wasmtime::Error::from)?);
     let seeds = args.from..args.from.saturating_add(args.seeds);
+    if args.quorum {
+        let done = quorum_campaign(None, seeds, |worlds| bar.inc(worlds));
+        bar.finish_and_clear();
+        let (worlds, granted, failed, losses) = (done.worlds, done.granted, done.failed, done.losses);
+        println!(
+            "{worlds} worlds, {granted} grants, {failed} failed calls, {losses} losses, {:.1?}",
+            started.elapsed()
+        );
+        if let Some((seed, _)) = &done.failure {
+            print!("{}", quorum_report(*seed, None));
+        }
+        return Ok(done.failure.is_none());
+    }
     let done = campaign(Cast::honest, Size::Wild, seeds, |worlds| bar.inc(worlds))?;
     bar.finish_and_clear();
     println!("{} worlds, {} steps, {:.1?}", done.worlds, done.steps, started.elapsed());
@@ -69,6 +88,17 @@ fn replay(seed: u64) -> wasmtime::Result<bool> {
     }
     println!("all that must be so was so");
     Ok(true)
+}
+
+fn replay_quorum(seed: u64) -> bool {
+    let ended = run_quorum(&Plan::of(seed), None, true);
+    ended.trace.iter().for_each(|line| println!("{line}"));
+    if let Some(violation) = &ended.violation {
+        println!("violated: {violation}\n\nsimpler:\n\n{}", quorum_report(seed, None));
+        return false;
+    }
+    println!("all that must be so was so");
+    true
 }
 
 fn small() -> wasmtime::Result<bool> {

@@ -4,6 +4,9 @@ use fastrand::Rng;
 
 use super::plan::{Attempt, Ends, Fault, FaultKind, Kind, LinkHabits, MemberClock, Plan, Process, Step, mixed};
 
+/// Whether callers that reuse values repeat a request while they hold the lock.
+const REPEATS: bool = false;
+
 pub(crate) fn plan(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(mixed(&[seed]));
     match rng.u32(0..20) {
@@ -50,7 +53,7 @@ fn contention(seed: u64, rng: &mut Rng) -> Plan {
     };
     for _ in 0..callers {
         let mut process = process(rng);
-        let attempt = Attempt { ttl_ms: 30_000, survives: true, ..attempt(0) };
+        let attempt = Attempt { ttl_ms: 30_000, hold_ms: 8_000, survives: true, ..attempt(0) };
         process.callers = vec![vec![Step::Pause { ms: rng.u64(0..=plan.link.latency_ms) }, Step::Lock(attempt)]];
         plan.processes.push(process);
     }
@@ -87,12 +90,12 @@ fn chaos(seed: u64, rng: &mut Rng) -> Plan {
     (plan.link.delayed, plan.link.lost) = (odds(200), odds(100));
     (plan.link.repeated, plan.link.reply_lost) = (odds(200), odds(100));
     let processes = if rng.u32(0..20) == 0 { rng.usize(9..=16) } else { rng.usize(2..=6) };
-    let (keys, hurry) = (rng.usize(1..=2), rng.bool());
+    let (keys, hurry, reuses) = (rng.usize(1..=2), rng.bool(), rng.u32(0..4) == 0);
     for _ in 0..processes {
         let mut process = process(rng);
         for _ in 0..[1, 1, 1, 2][rng.usize(0..4)] {
             let steps = rng.usize(1..=4);
-            process.callers.push((0..steps).map(|_| step(rng, keys, hurry)).collect());
+            process.callers.push((0..steps).map(|_| step(rng, keys, hurry, reuses)).collect());
         }
         plan.processes.push(process);
     }
@@ -114,7 +117,7 @@ fn fault(rng: &mut Rng, processes: usize, members: usize) -> FaultKind {
     }
 }
 
-fn step(rng: &mut Rng, keys: usize, hurry: bool) -> Step {
+fn step(rng: &mut Rng, keys: usize, hurry: bool, reuses: bool) -> Step {
     let key = rng.usize(0..keys);
     match rng.u32(0..10) {
         0 => Step::Pause { ms: rng.u64(0..2_000) },
@@ -123,10 +126,10 @@ fn step(rng: &mut Rng, keys: usize, hurry: bool) -> Step {
             ttl_ms: [rng.u64(200..1_000), rng.u64(1_000..10_000), 60_000][rng.usize(0..3)],
             wait_ms: [0, rng.u64(1..200), rng.u64(200..4_000)][rng.usize(0..3)],
             drops_after_ms: (rng.u32(0..6) == 0).then(|| rng.u64(0..500)),
-            retries: [0, 0, 1, 3][rng.usize(0..4)],
+            retries: if reuses { [0, 0, 1, 3][rng.usize(0..4)] } else { 0 },
             hold_ms: if hurry { rng.u64(0..50) } else { rng.u64(0..3_000) },
             renews: rng.u32(0..3) > 0,
-            repeats: rng.u32(0..5) == 0,
+            repeats: REPEATS && reuses && rng.u32(0..5) == 0,
             ends: match rng.u32(0..12) {
                 0 => Ends::Crashes,
                 1 | 2 => Ends::Expires,

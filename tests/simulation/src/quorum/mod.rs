@@ -11,7 +11,7 @@
 //! - `link`: what happens to a request on its way; `member`: a link as a `QuorumMember`.
 //! - `world`: what all tasks of a world share; `faults`: what goes wrong with members and links.
 //! - `caller`: what processes do; `holding`: what holders do; `contention` and `quiet`: how worlds end.
-//! - `ledger`: who holds which lock; `invariants`: what must be so.
+//! - `ledger`: who holds which lock; `invariants`: what must be so; `words`: answers in words.
 //! - `run`: one world; `campaign`: many seeds; `shrink`: a simpler world that fails.
 
 mod caller;
@@ -32,11 +32,12 @@ mod run;
 mod server;
 mod shrink;
 mod steps;
+mod words;
 mod world;
 
 pub use campaign::{QuorumCampaign, quorum_campaign, quorum_report};
 pub use flaws::Flaw;
-pub use invariants::QuorumInvariant;
+pub use invariants::{QuorumInvariant, QuorumViolation};
 pub use plan::Plan;
 pub use run::{QuorumEnded, run_quorum};
 pub use shrink::shrink_quorum;

@@ -88,7 +88,7 @@ pub(crate) struct Attempt {
     pub(crate) wait_ms: u64,
     /// When the caller drops its call.
     pub(crate) drops_after_ms: Option<u64>,
-    /// How often it repeats a call that fails, with the same value.
+    /// How often it repeats a call with the same value while another caller has the lock.
     pub(crate) retries: u32,
     pub(crate) hold_ms: u64,
     pub(crate) renews: bool,

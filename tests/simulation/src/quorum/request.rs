@@ -1,12 +1,14 @@
 //! What a member is asked, and its answers.
 
+use std::ops::RangeInclusive;
+
 use locker_host::cache::Entry;
 
 /// A request to a member. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Vote { key: String, value: String, ttl_ms: u64, revision: u64, repeated: bool },
-    WithdrawVote { key: String, value: String, revision: u64 },
+    Vote { key: String, value: String, ttl_ms: u64, revision: u64, since: u64 },
+    WithdrawVote { key: String, value: String, revisions: RangeInclusive<u64> },
     Restore { key: String, value: String, ttl_ms: u64, revision: u64 },
     Extend { key: String, value: String, ttl_ms: u64 },
     Delete { key: String, value: String },
@@ -17,14 +19,19 @@ pub(crate) enum Request {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    Stored { revision: u64, left_ms: u64 },
+    Stored {
+        revision: u64,
+        left_ms: u64,
+    },
     Occupied(Entry),
     Outdated(u64),
     /// The value was withdrawn and is refused.
     Withdrawn,
     /// The request came after its use-by.
     Late,
-    Extended { revision: u64 },
+    Extended {
+        revision: u64,
+    },
     Absent,
     Different,
     Deleted,
@@ -55,11 +62,11 @@ impl Request {
 impl std::fmt::Display for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Vote { key, value, ttl_ms, revision, repeated } => {
-                let again = if *repeated { " again" } else { "" };
+            Self::Vote { key, value, ttl_ms, revision, since } => {
+                let again = if since < revision { " again" } else { "" };
                 write!(f, "vote{again} for {value} on {key} with {revision} for {ttl_ms} ms")
             }
-            Self::WithdrawVote { key, value, revision } => write!(f, "withdraw {value} from {key} up to {revision}"),
+            Self::WithdrawVote { key, value, revisions } => write!(f, "withdraw {value} from {key} with {revisions:?}"),
             Self::Restore { key, value, ttl_ms, revision } => {
                 write!(f, "restore {value} on {key} with {revision} for {ttl_ms} ms")
             }

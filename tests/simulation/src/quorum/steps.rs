@@ -1,5 +1,6 @@
 //! What a member does with a request, in one step.
 
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::flaws::Flaw;
@@ -22,8 +23,8 @@ impl Server {
 
     fn step(&mut self, request: &Request, now: Duration, sent: Duration, others: Option<Reply>) -> Reply {
         match request {
-            Request::Vote { key, value, ttl_ms, revision, repeated } => {
-                if let Some(reply) = self.refuses_vote(key, value, *revision, *repeated, now) {
+            Request::Vote { key, value, ttl_ms, revision, since } => {
+                if let Some(reply) = self.refuses_vote(key, value, *revision, *since, now) {
                     return reply;
                 }
                 if let Some(reply) = others {
@@ -33,7 +34,7 @@ impl Server {
                 let revision = if self.flaw == Some(Flaw::ChoosesRevisions) { last + 1 } else { *revision };
                 self.store(key, value, *ttl_ms, revision, now, sent)
             }
-            Request::WithdrawVote { key, value, revision } => self.withdraw_vote(key, value, *revision),
+            Request::WithdrawVote { key, value, revisions } => self.withdraw_vote(key, value, revisions),
             Request::Restore { key, value, ttl_ms, revision } => {
                 if let Some(reply) = self.refuses_restoration(key, value, *revision, now) {
                     return reply;
@@ -50,21 +51,25 @@ impl Server {
         }
     }
 
-    fn refuses_vote(&mut self, key: &str, value: &str, revision: u64, repeated: bool, now: Duration) -> Option<Reply> {
+    fn refuses_vote(&mut self, key: &str, value: &str, revision: u64, since: u64, now: Duration) -> Option<Reply> {
         match self.slots.get(key) {
             Some(slot) if slot.value != value && self.flaw != Some(Flaw::Overwrites) => {
                 return self.entry(key, now).map(Reply::Occupied);
             }
-            Some(slot) if slot.value == value => {
-                if !repeated || slot.revision >= revision || self.flaw == Some(Flaw::KeepsFirstRevision) {
-                    return Some(self.stored(key, now));
-                }
+            Some(slot) if slot.value == value && !self.replaces(slot, since..revision) => {
+                return Some(self.stored(key, now));
             }
+            Some(slot) if slot.value == value => {}
             _ if self.is_withdrawn(key, value) => return Some(Reply::Withdrawn),
             _ => {}
         }
         let last = *self.last_revision(key);
         (last >= revision && self.flaw != Some(Flaw::AcceptsAnyRevision)).then_some(Reply::Outdated(last))
+    }
+
+    /// Whether a vote replaces an earlier one of the same candidate.
+    fn replaces(&self, slot: &Slot, revisions: Range<u64>) -> bool {
+        revisions.contains(&slot.revision) && self.flaw != Some(Flaw::KeepsFirstRevision)
     }
 
     fn refuses_restoration(&self, key: &str, value: &str, revision: u64, now: Duration) -> Option<Reply> {
@@ -82,17 +87,17 @@ impl Server {
         self.flaw != Some(Flaw::ForgetsWithdrawals) && self.withdrawn.contains_key(&(key.to_owned(), value.to_owned()))
     }
 
-    fn withdraw_vote(&mut self, key: &str, value: &str, revision: u64) -> Reply {
+    fn withdraw_vote(&mut self, key: &str, value: &str, revisions: &RangeInclusive<u64>) -> Reply {
         if self.flaw == Some(Flaw::KeepsVotes) {
             return Reply::Done;
         }
         let any = self.flaw == Some(Flaw::WithdrawsAnyRevision);
-        if self.slots.get(key).is_some_and(|slot| slot.value == value && (any || slot.revision <= revision)) {
+        if self.slots.get(key).is_some_and(|slot| slot.value == value && (any || revisions.contains(&slot.revision))) {
             self.slots.remove(key);
         }
         if self.flaw != Some(Flaw::LetsLateVotesIn) {
             let last = self.last_revision(key);
-            *last = (*last).max(revision);
+            *last = (*last).max(*revisions.end());
         }
         Reply::Done
     }

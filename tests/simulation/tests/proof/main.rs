@@ -2,9 +2,11 @@
 //!
 //! - `seeds`: worlds that are played from seeds; `small_worlds`: all that there are.
 //! - `broken`: what must be caught.
+//! - `quorum`: worlds of a quorum.
 
 #![cfg(test)]
 
 mod broken;
+mod quorum;
 mod seeds;
 mod small_worlds;
