@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::sleep_until;
 
 use super::members::Answers;
 use super::replies::Replies;
@@ -53,6 +53,11 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const PAUSE_ROUNDS: u32 = 3;
 const MAX_DOUBLINGS: u32 = 4;
 
+/// A pause that is twice as long each time, up to a limit.
+fn doubled(pause: Duration, times: u32) -> Duration {
+    pause.max(SHORTEST_PAUSE) * (1 << times.min(MAX_DOUBLINGS))
+}
+
 impl<'a> Candidate<'a> {
     pub(super) fn new(quorum: &'a Quorum, key: &'a str, value: &'a str, ttl: Duration) -> Self {
         Self { quorum, key, value, ttl, ballots: 0..=0, votes: vec![VoteState::Absent; quorum.members.len()] }
@@ -61,7 +66,7 @@ impl<'a> Candidate<'a> {
     /// Votes for the value until a majority of the members has it, or has another one.
     pub(super) async fn run(&mut self) -> Result<Election, CacheError> {
         let ends = now() + SPLIT_TIMEOUTS * self.quorum.timeout;
-        let mut withdrawals = 0;
+        let (mut leads, mut withdrawals) = (0, 0);
         loop {
             let mut round = self.round().await;
             match round.decision.take() {
@@ -80,15 +85,17 @@ impl<'a> Candidate<'a> {
                 }
                 // The next ballot is high enough.
                 None if tally::is_outdated(&round.replies) => {}
-                // The others are about to withdraw.
-                None if tally::leads(&round.replies, self.value) => sleep(round.took / 2).await,
+                // The others are about to withdraw, or went away.
+                None if tally::leads(&round.replies, self.value) => {
+                    sleep_until((now() + doubled(round.took / 2, leads)).min(ends).into()).await;
+                    leads += 1;
+                }
                 None => {
-                    let doubled = 1 << withdrawals.min(MAX_DOUBLINGS);
+                    let pause = self.quorum.jittered(doubled(PAUSE_ROUNDS * round.took, withdrawals));
+                    let until = (now() + pause).min(ends);
+                    self.withdraw(until.saturating_duration_since(now())).await;
+                    sleep_until(until.into()).await;
                     withdrawals += 1;
-                    let pause = self.quorum.jittered(PAUSE_ROUNDS * doubled * round.took.max(SHORTEST_PAUSE));
-                    let ends = now() + pause;
-                    self.withdraw(pause).await;
-                    sleep(ends.saturating_duration_since(now())).await;
                 }
             }
         }
@@ -155,6 +162,12 @@ impl<'a> Candidate<'a> {
             VoteOutcome::Outdated(_) => true,
             VoteOutcome::Occupied(_) => false,
         };
+        if stored.revision < *self.ballots.start() {
+            // The request was repeated, and a member that lacked the value may have stored it with this ballot.
+            for member in 0..self.votes.len() {
+                self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));
+            }
+        }
         self.quorum.restore_later(self.key, self.value, stored, round.replies, round.answers, lacks);
         Ok(Stored { deadline, ..stored })
     }

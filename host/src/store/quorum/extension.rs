@@ -106,7 +106,7 @@ fn lacks(outcome: &ExtendOutcome, revision: u64) -> bool {
 }
 
 /// What a majority decides so far. Any majority shares a member with the one that granted the lock, and no vote for the value has a higher
-/// fence than the grant: so the highest one is the fence of the grant.
+/// fence than the grant, unless the request was repeated after it: so the fence of the grant is the one of a majority, or the highest one.
 fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
     let extended = || {
         replies
@@ -114,7 +114,10 @@ fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
             .filter_map(|(_, outcome)| if let ExtendOutcome::Extended(stored) = outcome { Some(stored) } else { None })
     };
     if extended().count() >= replies.majority() {
-        let revision = extended().map(|stored| stored.revision).max()?;
+        let votes = |revision| extended().filter(|stored| stored.revision == revision).count();
+        let of_majority =
+            extended().map(|stored| stored.revision).find(|revision| votes(*revision) >= replies.majority());
+        let revision = of_majority.or_else(|| extended().map(|stored| stored.revision).max())?;
         let deadline = extended().map(|stored| stored.deadline).min()?;
         return Some(Decision::Extended(Stored { revision, deadline }));
     }

@@ -374,6 +374,10 @@ impl QuorumMember for Redis {
         if reply.outcome == "outdated" {
             return self.parsed(reply.number()).map(VoteOutcome::Outdated);
         }
+        if reply.outcome == "occupied" && reply.retried {
+            // An earlier copy may still arrive, when the key is free.
+            self.withdraw_vote(key, vote.value, vote.since..=vote.revision).await?;
+        }
         self.set_outcome(&mut reply, ttl).map(|outcome| match outcome {
             SetOutcome::Stored(stored) => VoteOutcome::Stored(stored),
             SetOutcome::Occupied(entry) => VoteOutcome::Occupied(entry),

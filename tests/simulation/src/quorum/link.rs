@@ -64,6 +64,9 @@ impl Link {
         }
         let is_late = self.world.plan.use_by && request.writes() && self.world.now() > sent + USE_BY;
         let reply = if is_late { Reply::Late } else { self.world.apply(self.process, self.member, &request, sent) };
+        if is_late {
+            self.world.tell(|| format!("p{} -> m{}: {request}: late", self.process, self.member));
+        }
         let Some(delay) = fate.reply_delay else { return };
         sleep(delay).await;
         if !self.is_partitioned() {

@@ -1,4 +1,4 @@
-//! Worlds of a quorum over simulated members, and members that are broken on purpose.
+//! Worlds of a quorum over simulated members, and members with a flaw, of which each is caught.
 
 use locker_simulation::{Flaw, Plan, quorum_campaign, quorum_report, run_quorum, shrink_quorum};
 use rstest::rstest;
@@ -13,6 +13,39 @@ fn ten_thousand_worlds_of_a_quorum_hold() {
     }
     println!("{done:?}");
     assert_eq!(done.worlds, SEEDS);
+    assert!(done.granted > SEEDS && done.failed > SEEDS / 10 && done.losses > SEEDS / 10);
+}
+
+/// Events that must be common: worlds in which nothing happens would hold too.
+const EVENTS: &[&str] = &[
+    "is told that",
+    "drops its call",
+    "fails: no caller had a majority",
+    "holds job no longer",
+    "extended, with",
+    "crashes",
+    ": lost",
+    ": not received",
+    ": late",
+    ": withdrawn",
+    ": outdated by",
+    "vote again",
+    "restore",
+    "Partition",
+    "Hang",
+    "Slow",
+    "is back",
+    "is back, empty",
+];
+
+#[test]
+fn all_events_happen_in_worlds_of_a_quorum() {
+    let traces: Vec<String> = (0..1_000).map(|seed| run_quorum(&Plan::of(seed), None, true).trace.join("\n")).collect();
+    let worlds = |event: &str| traces.iter().filter(|trace| trace.contains(event)).count();
+    let counts: Vec<(&str, usize)> = EVENTS.iter().map(|event| (*event, worlds(event))).collect();
+    println!("{counts:?}");
+    let rare: Vec<_> = counts.iter().filter(|(_, worlds)| *worlds < 3).collect();
+    assert!(rare.is_empty(), "{rare:?}");
 }
 
 #[rstest]
