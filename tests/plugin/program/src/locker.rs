@@ -15,7 +15,7 @@ mod bindings {
         generate_all,
     });
     use super::Plugin;
-    export!(LockerCtx);
+    export!(Plugin);
 }
 
 use bindings::locker::locker::locker::{
