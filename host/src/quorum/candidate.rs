@@ -108,20 +108,20 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Asks all members for their votes, until they decide. Members that are slower than a majority have as much time again, unless the
+    /// Asks all members for their votes, until they decide. Members that are slower than the others have as much time again, unless the
     /// value is granted.
     async fn round(&mut self) -> Round {
         let (started, mut answers) = (now(), self.ask());
         let took = || now().saturating_duration_since(started);
         let mut replies = Replies::of(self.votes.len());
         let (mut limit, mut decision) = (None, None);
-        while !matches!(decision, Some(Decision::Granted(_) | Decision::Failed))
+        while !matches!(decision, Some(Decision::Granted(_)))
             && let Some((member, answer)) = answers.next_until(limit).await
         {
             self.note(member, answer.as_ref().ok());
             replies.add(member, answer);
             decision = tally::decision(&replies);
-            if replies.count(|_| true) >= replies.majority() {
+            if decision.is_some() || replies.count(|_| true) >= replies.majority() {
                 limit.get_or_insert_with(|| now() + took() + SHORTEST_PAUSE);
             }
         }
