@@ -24,7 +24,7 @@ pub(crate) struct Caller {
 }
 
 /// For how many timeouts a call may go on after its wait.
-const MAX_TIMEOUTS: u32 = 200;
+const MAX_TIMEOUTS: u32 = 15;
 
 /// A quorum as a process has it.
 pub(crate) fn quorum(world: &Arc<World>, process: usize, ahead_micros: u64) -> Option<Quorum> {
@@ -134,7 +134,8 @@ impl Caller {
             self.world.tell(|| format!("p{} drops its call", self.process));
         }
         let late = (self.world.now() - started).saturating_sub(wait);
-        // A call goes on for four timeouts without a majority, and may begin a round and a withdrawal at the end of them.
+        // An election goes on for four timeouts without a majority, and may begin a round and a withdrawal at the end of them. One that is under
+        // way when the wait ends is followed by a last one.
         if late > MAX_TIMEOUTS * Duration::from_millis(self.world.plan.timeout_ms) {
             self.world.violated(EveryCallEnds, format!("the call of {value} took {late:?} longer than its wait"));
         }

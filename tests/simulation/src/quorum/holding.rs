@@ -76,6 +76,12 @@ impl Caller {
             format!("p{} asks for {key} again with {value}, which had {fence}: {answer}", self.process)
         });
         self.world.ledger(|ledger, now| match answer {
+            Ok(SetOutcome::Stored(stored)) if ledger.deadline(key, value).is_none_or(|deadline| deadline <= now) => {
+                // The lease had ended meanwhile: this is another one.
+                let deadline = self.world.since_start(stored.deadline);
+                ledger.grant(self.process, key, value, stored.revision, deadline, now);
+                ledger.ends(key, value);
+            }
             Ok(SetOutcome::Stored(stored)) => ledger.confirmed(key, value, stored.revision, None, now),
             Ok(SetOutcome::Occupied(_)) if ledger.holder(key, now).as_deref() == Some(value) => {
                 if ledger.losses == losses {
