@@ -117,6 +117,10 @@ fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
         let votes = |revision| extended().filter(|stored| stored.revision == revision).count();
         let of_majority =
             extended().map(|stored| stored.revision).find(|revision| votes(*revision) >= replies.majority());
+        if of_majority.is_none() && replies.open() > 0 {
+            // The other members may decide which one it is.
+            return None;
+        }
         let revision = of_majority.or_else(|| extended().map(|stored| stored.revision).max())?;
         let deadline = extended().map(|stored| stored.deadline).min()?;
         return Some(Decision::Extended(Stored { revision, deadline }));
