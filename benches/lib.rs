@@ -21,6 +21,12 @@ pub struct Server {
 impl Server {
     pub fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        Self::start_on(&port.to_string())
+    }
+
+    /// An empty server on a port.
+    pub fn start_on(port: &str) -> Self {
+        let port: u16 = port.parse().expect("a port");
         let child = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
