@@ -46,20 +46,24 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
             ended = running.join_next() => ended,
         };
         let Some(ended) = ended else { return Ok(exit) };
-        let (name, ended, left) = ended.context("a plugin came to no end")?;
+        let (name, ended, left) = ended.context("a plugin was cancelled")?;
         if left > 0 {
             report.info(&format!("{name}: released the locks that it had left: {left}"));
         }
-        let failed = match ended {
-            ProgramExit::Exited(0) => continue,
-            ProgramExit::Exited(code) => Exit::Code(u8::try_from(code).unwrap_or(1)),
-            ended => {
-                report.warn(&format!("{name}: {ended}"));
-                Exit::Aborted
-            }
-        };
         if exit == Exit::Done {
-            exit = failed;
+            exit = exit_of(&name, &ended, report);
+        }
+    }
+}
+
+/// How a plugin ended. An end that is not its own is reported.
+fn exit_of(name: &str, ended: &ProgramExit, report: Report) -> Exit {
+    match ended {
+        ProgramExit::Exited(0) => Exit::Done,
+        ProgramExit::Exited(code) => Exit::Code(u8::try_from(*code).unwrap_or(1)),
+        ended => {
+            report.warn(&format!("{name}: {ended}"));
+            Exit::Aborted
         }
     }
 }

@@ -148,9 +148,7 @@ impl Locker {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), locker_host::Error> {
     /// # use std::time::Duration;
-    /// # use locker_host::cache::ExtendOutcome;
-
-    /// # use locker_host::{Locker, Memory};
+    /// # use locker_host::{ExtendOutcome, Locker, Memory};
     /// # let locker = Locker::new(Memory::default())?;
     /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("the lock is free");
     /// let ExtendOutcome::Extended(longer) = locker.extend("job", &lease.token, Duration::from_secs(90)).await? else {

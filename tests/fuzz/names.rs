@@ -48,7 +48,7 @@ async fn lock<C: Cache>(locker: &Locker, store: &Watched<C>, name: &str) {
 
 /// As the name of a plugin's lock, and of its namespace.
 async fn lock_in_namespace(locker: &Locker, name: &str) {
-    let plugin = LockerCtx::new(&locker, Scope::new("plugin").unwrap());
+    let plugin = LockerCtx::new(locker, Scope::new("plugin").unwrap());
     match plugin.locker().lock(name, LONG).await {
         Ok(lock) => {
             let lease = lock.granted().unwrap();

@@ -27,7 +27,7 @@ async fn any_time() {
         for (locker, allowed) in lockers.iter().zip([Limits::default(), boundless, Limits::default(), boundless]) {
             take(locker, allowed.max_ttl, ttl, other).await;
             hold(locker, ttl, other, most).await;
-            let plugin = LockerCtx::new(&locker, Scope::new("plugin").unwrap().max_ttl(most));
+            let plugin = LockerCtx::new(locker, Scope::new("plugin").unwrap().max_ttl(most));
             take(plugin.locker(), allowed.max_ttl.min(most), ttl, other).await;
             hold(plugin.locker(), ttl, most, other).await;
         }

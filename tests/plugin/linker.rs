@@ -215,7 +215,7 @@ async fn a_scope_within_a_scope_is_within_and_waits_in_the_same_queue() {
     let store = Backend::Memory.start().await;
     let locker = store.locker.clone();
     let outer = LockerCtx::new(&locker, Scope::new("outer").unwrap());
-    let inner = LockerCtx::new(&outer.locker(), Scope::new("inner").unwrap()).new_instance();
+    let inner = LockerCtx::new(outer.locker(), Scope::new("inner").unwrap()).new_instance();
     let first = granted(locker.lock("outer/inner/job", LONG).await);
     // A lock that is called the same one level below, and its waiter, are not in the way.
     granted(locker.lock("inner/job", LONG).await);

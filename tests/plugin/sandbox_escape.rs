@@ -18,7 +18,7 @@ fn locker() -> Locker {
 }
 
 async fn forceful(locker: &Locker, scope: Scope) -> Embedded {
-    Embedded::start(LinkMode::Force, LockerCtx::new(&locker, scope)).await
+    Embedded::start(LinkMode::Force, LockerCtx::new(locker, scope)).await
 }
 
 #[rstest]
@@ -143,7 +143,7 @@ async fn a_name_of_many_megabytes_is_refused_and_does_no_harm(#[values("1000", "
 /// Runs the rogue within a scope, and answers how it ended and what it wrote.
 async fn run(runner: Runner, locker: &Locker, words: &[&str]) -> (ProgramExit, String) {
     let program = runner.load(rogue()).unwrap();
-    start(&program, LockerCtx::new(&locker, scope()), words).await
+    start(&program, LockerCtx::new(locker, scope()), words).await
 }
 
 async fn start(program: &Program, locks: LockerCtx, words: &[&str]) -> (ProgramExit, String) {

@@ -49,7 +49,7 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
             _ = timeout(Duration::from_secs(1), guard.release()).await;
             Ok(Exit::Lost)
         }
-        Ended::Unbegun(exit) => release(guard, Duration::ZERO, exit, report).await,
+        Ended::SpawnFailed(exit) => release(guard, Duration::ZERO, exit, report).await,
         Ended::By(exit) => {
             let rest = exec.min_hold.unwrap_or_default().saturating_sub(started.elapsed());
             release(guard, rest, exit, report).await
@@ -80,8 +80,8 @@ async fn release(guard: Guard, rest: Duration, exit: Exit, report: Report) -> Re
 
 enum Ended {
     By(Exit),
-    /// It could not be run at all.
-    Unbegun(Exit),
+    /// It could not be started.
+    SpawnFailed(Exit),
     /// The lock was lost first.
     Lost,
 }
@@ -157,9 +157,20 @@ impl Run<'_> {
             Err(error) => {
                 self.report.warn(&format!("cannot run {}: {error}", command[0].display()));
                 let exit = if error.kind() == ErrorKind::NotFound { Exit::NotFound } else { Exit::NotExecutable };
-                return Ok(Ended::Unbegun(exit));
+                return Ok(Ended::SpawnFailed(exit));
             }
         };
+        let ended = self.wait(&mut child, guardian.as_ref(), signals).await?;
+        if matches!(ended, Ended::Lost) && self.on_lost != OnLost::Ignore {
+            child.kill_rest();
+        }
+        guardian.iter().for_each(Guardian::command_is_gone);
+        Ok(ended)
+    }
+
+    /// Waits for the end of the command, and passes on signals, losses and renewals meanwhile.
+    async fn wait(&self, child: &mut Child, guardian: Option<&Guardian>, signals: &mut Signals) -> Result<Ended> {
+        let guard = self.guard;
         let (mut lost, mut kill) = (false, None);
         let exit = loop {
             let lease = guard.lease();
@@ -168,7 +179,7 @@ impl Run<'_> {
                 biased;
                 loss = guard.lost(), if !lost => {
                     lost = true;
-                    kill = self.lost(&loss, &child, guardian.as_ref());
+                    kill = self.lost(&loss, child, guardian);
                 }
                 () = sleep_until(kill.unwrap_or_else(Instant::now)), if kill.is_some() => {
                     child.kill();
@@ -176,13 +187,9 @@ impl Run<'_> {
                 }
                 exit = child.wait() => break exit?,
                 signal = signals.next() => child.pass_on(signal),
-                _ = guard.renewed(&lease), if !lost => self.guard_lease(guardian.as_ref()),
+                _ = guard.renewed(&lease), if !lost => self.guard_lease(guardian),
             }
         };
-        if lost && self.on_lost != OnLost::Ignore {
-            child.kill_rest();
-        }
-        guardian.iter().for_each(Guardian::command_is_gone);
         Ok(if lost { Ended::Lost } else { Ended::By(exit) })
     }
 

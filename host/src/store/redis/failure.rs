@@ -82,31 +82,42 @@ const REFUSALS: [&str; 8] = [
 ];
 
 fn classify(error: &RedisError, cluster: bool) -> (ErrorKind, String) {
-    use ErrorKind::{Denied, Invalid, Unavailable};
     let said = said(error);
-    let says = |code: &str| error.code() == Some(code) || said.contains(code);
+    by_words(error, &said).unwrap_or_else(|| by_kind(error, cluster, &said))
+}
+
+/// The class of an error by the words of the server.
+fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
+    use ErrorKind::{Denied, Invalid, Unavailable};
+    let (says, lower) = (|code: &str| error.code() == Some(code) || said.contains(code), said.to_ascii_lowercase());
+    Some(if says("LOCKTYPE") {
+        (Invalid, "has a value that is not a lock under this name; use another name or prefix".into())
+    } else if says("WRONGTYPE") {
+        let remedy = "use another prefix, or delete the keys under it that are not locks";
+        (Denied, format!("has a foreign value under a key of Locker's own; {remedy}"))
+    } else if says("NOAUTH") {
+        (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into())
+    } else if says("WRONGPASS") {
+        (Denied, "refuses the user name or password".into())
+    } else if says("OOM ") {
+        (Unavailable, "is out of memory; give it more, or let other keys expire".into())
+    } else if lower.contains("unknown command 'evalsha'") {
+        (Denied, "runs no scripts, and every step of a lock is one: permit EVALSHA and SCRIPT LOAD".into())
+    } else if lower.contains("unknown command") {
+        (Denied, format!("does not offer a command that a lock needs: {said}"))
+    } else if REFUSALS.iter().any(|refusal| says(refusal)) {
+        (Denied, format!("does not permit this user what a lock needs: {said}"))
+    } else {
+        return None;
+    })
+}
+
+/// The class of an error by its kind.
+fn by_kind(error: &RedisError, cluster: bool, said: &str) -> (ErrorKind, String) {
+    use ErrorKind::{Denied, Unavailable};
     match error.kind() {
-        _ if says("LOCKTYPE") => {
-            (Invalid, "has something that is not a lock under this name; use another name or prefix".into())
-        }
-        _ if says("WRONGTYPE") => (
-            Denied,
-            "has a foreign value under a key of Locker's own; use another prefix, or delete the keys under it that are not locks".into(),
-        ),
-        _ if says("NOAUTH") => (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into()),
-        _ if says("WRONGPASS") => (Denied, "refuses the user name or password".into()),
-        _ if says("OOM ") => (Unavailable, "is out of memory; give it more, or let what may go expire".into()),
-        _ if said.to_ascii_lowercase().contains("unknown command 'evalsha'") => {
-            (Denied, "runs no scripts, which everything that a lock does needs: permit EVALSHA and SCRIPT LOAD".into())
-        }
-        _ if said.to_ascii_lowercase().contains("unknown command") => {
-            (Denied, format!("does not offer a command that a lock needs: {said}"))
-        }
-        _ if REFUSALS.iter().any(|refusal| says(refusal)) => {
-            (Denied, format!("does not permit this user what a lock needs: {said}"))
-        }
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
-        RedisKind::RESP3NotSupported => (Denied, "is too old: version 6 or later is needed".into()),
+        RedisKind::RESP3NotSupported => (Denied, "is too old: version 6.2 or later is needed".into()),
         RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),
         RedisKind::Io if said.contains("certificate") => (
             Denied,
