@@ -23,7 +23,7 @@ use crate::{Error, ErrorKind};
 /// ```
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), locker_host::Error> {
-/// use locker_host::{ProgramExit, Locker, Memory, Runner, Scope};
+/// use locker_host::{Locker, LockerCtx, Memory, ProgramExit, Runner, Scope};
 /// use wasmtime_wasi::WasiCtx;
 ///
 /// let locker = Locker::new(Memory::default())?; // or Redis::connect("redis://localhost").await?

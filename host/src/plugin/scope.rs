@@ -18,7 +18,7 @@ use crate::store::{CacheError, ErrorKind};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), locker_host::Error> {
 /// use std::time::Duration;
-/// use locker_host::{Locker, Memory, Scope};
+/// use locker_host::{Locker, LockerCtx, Memory, Scope};
 ///
 /// let locker = Locker::new(Memory::default())?;
 /// let plugin = LockerCtx::new(&locker, Scope::new("reports")?.max_locks(1));
