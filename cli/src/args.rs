@@ -16,7 +16,7 @@ URLs:
                                                          the primary that sentinels know as NAME
   URL,URL,URL                                            a quorum of independent servers
 With rediss for redis, over TLS. With ?wait-replicas=N at the end, a lock counts only when N replicas
-have confirmed it. Give a URL with a password through LOCKER_CACHE: arguments show in
+have confirmed it. Sentinels with a login of their own: ?sentinel-user=USER&sentinel-password=PASSWORD. Give a URL with a password through LOCKER_CACHE: arguments show in
 lists of processes.
 
 Exit codes:
@@ -37,13 +37,25 @@ that one trapped or went beyond its limits.";
 #[derive(Parser)]
 #[command(name = "locker", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Where locks are kept: memory, or the URL of Redis, as below [default: memory]
+    /// Where locks are kept: the URL of Redis, as below, or memory, which ends with this process
     #[arg(long, global = true, env = "LOCKER_CACHE", hide_env_values = true, value_name = "URL")]
     pub(crate) cache: Option<String>,
 
     /// A file with the certificates to trust instead of the system's, in PEM, for TLS
     #[arg(long, global = true, env = "LOCKER_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+
+    /// A file with the certificate of this client, in PEM, for servers that ask for one
+    #[arg(long, global = true, env = "LOCKER_CERT", value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// A file with the private key of that certificate, in PEM
+    #[arg(long, global = true, env = "LOCKER_KEY", value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// How long to wait for a connection, and for each answer of a server [default: 5s]
+    #[arg(long, global = true, env = "LOCKER_TIMEOUT", value_name = "TIME", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
 
     /// What the cache's keys begin with [default: lock:]
     #[arg(long, global = true, value_name = "TEXT")]
@@ -86,7 +98,7 @@ pub(crate) enum Command {
         #[arg(env = "LOCKER_TOKEN", hide_env_values = true)]
         token: String,
         /// The time to live from now, longer or shorter than what is left: 30s, 5min, 1h 30min
-        #[arg(long, value_parser = humantime::parse_duration)]
+        #[arg(long, value_parser = duration)]
         ttl: Duration,
     },
     /// Show the holder of a lock
@@ -130,11 +142,11 @@ pub(crate) enum Command {
 #[derive(Group)]
 pub(crate) struct Options {
     /// How long the lock is held unless it is released or renewed: 500ms, 30s, 5min, 1h 30min
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "30s")]
+    #[arg(long, value_parser = duration, default_value = "30s")]
     pub(crate) ttl: Duration,
 
     /// How long to wait for a lock that is held [default: not at all]
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = duration)]
     wait: Option<Duration>,
 
     /// Do not wait, which is the default
@@ -175,16 +187,16 @@ pub(crate) struct Exec {
 
     /// How long a command that is asked to stop may take before it is killed. It is asked so much earlier, to be gone before
     /// another can hold the lock. At most half of --ttl [default: a fifth of --ttl, 5s at most]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) kill_after: Option<Duration>,
 
     /// Stop the command if it has not ended after this time; with --on-lost ignore, give up only the lock
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_hold: Option<Duration>,
 
     /// Keep the lock for this time even if the command is done sooner, though locker does not wait for that: among machines
     /// whose clocks differ, the one that comes late finds it held
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) min_hold: Option<Duration>,
 
     /// The exit code if the lock is held by another
@@ -252,7 +264,7 @@ pub(crate) struct Run {
 #[derive(Group)]
 pub(crate) struct Bench {
     /// How long each measurement takes
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "3s")]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "3s")]
     pub(crate) time: Duration,
 
     /// How many clients lock and unlock at a time
@@ -286,12 +298,18 @@ pub(crate) enum Limit {
     Timeout(Duration),
 }
 
+/// A duration like 500ms, 30s or 1h 30min. Without a unit, it is in seconds, as for sleep and timeout.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
 fn limit(text: &str) -> Result<Limit, String> {
     match text.split_once('=') {
         Some(("max-memory-size", bytes)) => bytes.parse().map(Limit::MaxMemorySize).map_err(|error| error.to_string()),
-        Some(("timeout", time)) => {
-            humantime::parse_duration(time).map(Limit::Timeout).map_err(|error| error.to_string())
-        }
+        Some(("timeout", time)) => duration(time).map(Limit::Timeout),
         _ => Err("it is neither max-memory-size=BYTES nor timeout=TIME".to_owned()),
     }
 }

@@ -2,31 +2,71 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use locker_host::{CacheError, Locker, Memory, Quorum, QuorumMember, Redis};
 
 use crate::exit_code::{CliError, Exit};
-use crate::output::Report;
 
-pub(crate) fn locker(cache: Option<&str>, prefix: Option<&str>, ca: Option<&Path>, report: Report) -> Result<Locker> {
-    match cache {
-        None => {
-            report.info(
-                "note: locks in memory end with this process; share them with --cache redis://HOST or LOCKER_CACHE",
-            );
-            Ok(Locker::new(Memory::default())?)
+/// How the command line names a store.
+pub(crate) struct Store<'a> {
+    pub(crate) cache: Option<&'a str>,
+    pub(crate) prefix: Option<&'a str>,
+    pub(crate) ca: Option<&'a Path>,
+    pub(crate) certificate: Option<(&'a Path, &'a Path)>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Store<'_> {
+    pub(crate) fn locker(&self) -> Result<Locker> {
+        match self.cache {
+            None => bail!(CliError(
+                Exit::Refused,
+                "no cache is named, so nothing would be locked: name one with --cache URL or LOCKER_CACHE; --cache memory \
+                 keeps locks in this process only"
+                    .to_owned()
+            )),
+            Some("memory") => Ok(Locker::new(Memory::default())?),
+            Some(urls) => match &urls_of(urls)[..] {
+                [url] => Ok(Locker::new(self.redis(url)?)?),
+                urls => {
+                    let member = |url: &String| Ok(Arc::new(self.redis(url)?) as Arc<dyn QuorumMember>);
+                    let members = urls.iter().map(member).collect::<Result<_>>()?;
+                    let mut quorum = Quorum::new(members).map_err(refused)?;
+                    if let Some(timeout) = self.timeout {
+                        quorum = quorum.timeout(timeout);
+                    }
+                    Ok(Locker::new(quorum)?)
+                }
+            },
         }
-        Some("memory") => Ok(Locker::new(Memory::default())?),
-        Some(urls) => match &urls_of(urls)[..] {
-            [url] => Ok(Locker::new(redis(url, prefix, ca)?)?),
-            urls => {
-                let member = |url: &String| Ok(Arc::new(redis(url, prefix, ca)?) as Arc<dyn QuorumMember>);
-                let members = urls.iter().map(member).collect::<Result<_>>()?;
-                Ok(Locker::new(Quorum::new(members).map_err(|error| CliError(Exit::Refused, error.to_string()))?)?)
-            }
-        },
     }
+
+    fn redis(&self, url: &str) -> Result<Redis> {
+        let mut redis = Redis::open(url).map_err(refused)?;
+        if let Some(prefix) = self.prefix {
+            redis = redis.prefix(prefix).map_err(refused)?;
+        }
+        if let Some(ca) = self.ca {
+            redis = redis.root_certificates(read(ca)?);
+        }
+        if let Some((certificate, key)) = self.certificate {
+            redis = redis.client_certificate(read(certificate)?, read(key)?);
+        }
+        Ok(match self.timeout {
+            Some(timeout) => redis.timeout(timeout),
+            None => redis,
+        })
+    }
+}
+
+fn refused(error: CacheError) -> CliError {
+    CliError(Exit::Refused, error.to_string())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| CliError(Exit::Refused, format!("cannot read {}", file.display())))
 }
 
 /// Keeps compiled code in the cache folder of the user.
@@ -48,18 +88,4 @@ fn urls_of(list: &str) -> Vec<String> {
         }
     }
     urls
-}
-
-fn redis(url: &str, prefix: Option<&str>, ca: Option<&Path>) -> Result<Redis> {
-    let wrong = |error: CacheError| CliError(Exit::Refused, error.to_string());
-    let mut redis = Redis::open(url).map_err(wrong)?;
-    if let Some(prefix) = prefix {
-        redis = redis.prefix(prefix).map_err(wrong)?;
-    }
-    if let Some(ca) = ca {
-        let pem = std::fs::read(ca);
-        redis = redis
-            .root_certificates(pem.with_context(|| CliError(Exit::Refused, format!("cannot read {}", ca.display())))?);
-    }
-    Ok(redis)
 }

@@ -24,12 +24,14 @@ mod status;
 mod token;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use crate::args::{Args, Command};
 use crate::exit_code::Exit;
@@ -37,6 +39,7 @@ use crate::output::{Report, print, stderr};
 use crate::token::read_token;
 
 fn main() -> ExitCode {
+    unset_empty_variables();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -56,6 +59,16 @@ fn main() -> ExitCode {
     });
     stderr::drain();
     exit.into()
+}
+
+/// Templates of units, containers and crontabs write empty variables: they count as unset.
+fn unset_empty_variables() {
+    for name in ["LOCKER_CACHE", "LOCKER_CA", "LOCKER_CERT", "LOCKER_KEY", "LOCKER_TIMEOUT", "LOCKER_TOKEN"] {
+        if std::env::var_os(name).is_some_and(|value| value.is_empty()) {
+            // SAFETY: this process has one thread yet.
+            unsafe { std::env::remove_var(name) };
+        }
+    }
 }
 
 /// A thread for each core if there is work for them, else one.
@@ -93,17 +106,29 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
             cache::use_compilation_cache();
             // Plugins share the memory of this process.
             let default = matches!(command, Command::Run(_)).then_some("memory");
-            let cache = args.cache.as_deref().or(default);
-            let locker = cache::locker(cache, args.prefix.as_deref(), args.ca.as_deref(), report)?;
-            let exit = with_locker(&locker, command, report).await;
-            if !matches!(exit, Ok(Exit::Lost)) {
+            let store = cache::Store {
+                cache: args.cache.as_deref().or(default),
+                prefix: args.prefix.as_deref(),
+                ca: args.ca.as_deref(),
+                certificate: args.cert.as_deref().zip(args.key.as_deref()),
+                timeout: args.timeout,
+            };
+            let locker = store.locker()?;
+            let exit = with_locker(&locker, command, report).await.unwrap_or_else(|error| {
+                report.error(&error);
+                Exit::of(&error)
+            });
+            if exit != Exit::Lost {
                 // Calls that were interrupted are withdrawn. After a loss, that was tried already.
-                locker.close().await;
+                _ = timeout(CLEAN_UP, locker.close()).await;
             }
-            exit
+            Ok(exit)
         }
     }
 }
+
+/// How long the clean-up may take after the outcome was reported.
+const CLEAN_UP: Duration = Duration::from_secs(1);
 
 async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
     match command {

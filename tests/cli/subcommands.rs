@@ -1,7 +1,5 @@
 //! The command line: what it prints, and how it exits.
 
-use std::process::Stdio;
-
 use locker_host::LockOptions;
 use nix::sys::signal::Signal;
 use rstest::rstest;
@@ -225,14 +223,6 @@ async fn a_password_shows_nowhere() {
             assert!(!format!("{ran:?}").contains(secret), "{ran:?}");
         }
     }
-}
-
-#[tokio::test]
-async fn who_does_not_name_a_cache_is_told_that_memory_is_not_shared() {
-    let mut command = Command::new(&["status", "job"]).into_std();
-    let output = command.env_remove("LOCKER_CACHE").stdin(Stdio::null()).output().unwrap();
-    assert!(String::from_utf8(output.stderr).unwrap().contains("locks in memory end with this process"));
-    assert!(!Command::new(&["status", "job"]).run().await.stderr.contains("memory"));
 }
 
 #[tokio::test]

@@ -67,6 +67,11 @@ impl Command {
         self
     }
 
+    pub(crate) fn env_remove(mut self, name: &str) -> Self {
+        self.0.env_remove(name);
+        self
+    }
+
     /// The plain command, for streams that tests need otherwise.
     pub(crate) fn into_std(self) -> std::process::Command {
         self.0.into_std()

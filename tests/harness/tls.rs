@@ -16,6 +16,11 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub(crate) async fn start() -> Self {
+        Self::start_with("no").await
+    }
+
+    /// A server that asks its clients for a certificate of the same authority, or not.
+    pub(crate) async fn start_with(asks_clients: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificates(folder.path());
         let port = free_port();
@@ -25,7 +30,7 @@ impl Tls {
             ("--tls-cert-file", path("server.pem")),
             ("--tls-key-file", path("server.key")),
             ("--tls-ca-cert-file", path("ca.pem")),
-            ("--tls-auth-clients", "no".to_owned()),
+            ("--tls-auth-clients", asks_clients.to_owned()),
         ];
         let settings: Vec<String> = settings.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect();
         let server = RedisServer::start_with(|_| settings.clone()).await;
@@ -38,6 +43,11 @@ impl Tls {
 
     pub(crate) fn authority(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
+    }
+
+    /// A certificate of the authority, and its key.
+    pub(crate) fn certificate(&self) -> [PathBuf; 2] {
+        ["server.pem", "server.key"].map(|name| self.folder.path().join(name))
     }
 
     /// The same server without TLS.

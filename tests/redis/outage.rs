@@ -1,8 +1,10 @@
 //! A Redis server that goes away and comes back.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use locker_host::{ErrorKind, Redis, UnlockOutcome};
+use locker_host::{ErrorKind, LockOptions, Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
+use tokio::runtime::Handle;
 
 use crate::harness::{LONG, RedisServer, granted, until, waiting_options};
 
@@ -67,5 +69,20 @@ async fn a_flushed_script_cache_is_not_noticed() {
         let lease = granted(locker.lock("job", LONG).await);
         () = server.run(&["SCRIPT", "FLUSH"]).await;
         assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_never_sent_needs_no_clean_up() {
+    let mut server = RedisServer::start().await;
+    server.kill();
+    let member = || Arc::new(server.redis()) as Arc<dyn QuorumMember>;
+    let quorum = Quorum::new(vec![member(), member(), member()]).unwrap();
+    let lockers = [server.locker(), Locker::new(quorum).unwrap()];
+    for locker in lockers {
+        for options in [LockOptions::from(LONG), waiting_options()] {
+            assert_eq!(locker.lock("job", options).await.unwrap_err().kind(), ErrorKind::Unavailable);
+            until(async || Handle::current().metrics().num_alive_tasks() == 0).await;
+        }
     }
 }

@@ -167,6 +167,7 @@ async fn a_waiter_is_woken_by_a_release() {
     let servers = three().await;
     let (locker, other) = (over(&servers), over(&servers));
     let lease = granted(locker.lock("job", LONG).await);
+    all_have(&servers).await;
     let waiter = tokio::spawn(async move { other.lock("job", waiting_options()).await });
     // It watches all members.
     for server in &servers {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use locker_host::{ErrorKind, LockOptions, LockOutcome, Locker, Redis, UnlockOutcome};
+use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, LONG, Sentinels, granted, until};
+use crate::harness::{Command, LONG, RedisServer, Sentinels, granted, until};
 
 #[tokio::test]
 async fn the_sentinels_tell_where_the_primary_is() {
@@ -60,4 +61,34 @@ async fn the_command_takes_the_sentinels_url() {
     let sentinels = Sentinels::start().await;
     let ran = Command::new(&["exec", "job", "--", "echo", "done"]).env("LOCKER_CACHE", &sentinels.url()).run().await;
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "done\n"), "{ran:?}");
+}
+
+/// A primary with a password, and a sentinel with its own, or with none.
+async fn with_passwords(of_sentinel: Option<&str>) -> (RedisServer, RedisServer) {
+    let primary = RedisServer::start().await;
+    let port = primary.port();
+    let mut configuration = format!(
+        "sentinel monitor main 127.0.0.1 {port} 1\nsentinel auth-user main app\nsentinel auth-pass main secret\n"
+    );
+    () = primary.run(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all"]).await;
+    if let Some(password) = of_sentinel {
+        configuration += &format!("user watcher on >{password} +@all ~* &*\n");
+    }
+    let sentinel = RedisServer::start_sentinel(&configuration).await;
+    until(async || sentinel.run::<String>(&["INFO", "sentinel"]).await.contains("status=ok")).await;
+    if of_sentinel.is_some() {
+        () = sentinel.run(&["ACL", "SETUSER", "default", "-@all", "+ping", "+info"]).await;
+    }
+    () = primary.run(&["ACL", "SETUSER", "default", "-@all", "+ping", "+info"]).await;
+    (primary, sentinel)
+}
+
+#[rstest]
+#[case::without_a_password(None, "")]
+#[case::with_another_login(Some("watching"), "?sentinel-user=watcher&sentinel-password=watching")]
+#[tokio::test]
+async fn sentinels_need_not_have_the_login_of_the_servers(#[case] of_sentinel: Option<&str>, #[case] options: &str) {
+    let (_primary, sentinel) = with_passwords(of_sentinel).await;
+    let url = format!("redis+sentinel://app:secret@127.0.0.1:{}/main{options}", sentinel.port());
+    granted(Locker::new(Redis::open(&url).unwrap()).unwrap().lock("job", LONG).await);
 }

@@ -33,3 +33,16 @@ async fn the_command_takes_the_authority_from_a_file() {
     assert_eq!(missing.code, Some(78));
     assert!(missing.stderr.contains("cannot read /no/such/file"), "{missing:?}");
 }
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_client_certificate_gets_one() {
+    let tls = Tls::start_with("yes").await;
+    let (authority, [certificate, key]) = (tls.authority(), tls.certificate());
+    let [authority, certificate, key] = [&authority, &certificate, &key].map(|path| path.to_str().unwrap());
+    let with = |more: &[&str]| {
+        Command::new(&[&["lock", "job", "--ca", authority], more].concat()).env("LOCKER_CACHE", &tls.url())
+    };
+    let without = with(&[]).run().await;
+    assert!(without.code == Some(78) && without.stderr.contains("--cert FILE"), "{without:?}");
+    assert_eq!(with(&["--cert", certificate, "--key", key]).run().await.code, Some(0));
+}

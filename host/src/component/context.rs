@@ -159,7 +159,7 @@ impl CallContext {
                 Ok(wit::SetOutcome::Occupied(entry.into()))
             }
             Err(error) => {
-                if matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) {
+                if error.is_unsent() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) {
                     orphan.disarm();
                 }
                 Err(error)

@@ -50,18 +50,38 @@ pub struct CacheError {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    unsent: bool,
 }
 
 impl CacheError {
     /// An error that says in `message` what failed and what to do about it. It must hold no secrets.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), source: None, unsent: false }
     }
 
     /// Adds the error beneath this one.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
+        self
+    }
+
+    /// Says that no part of the request was sent, so there is nothing to undo.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.unsent = true;
+        self
+    }
+
+    /// Whether no part of the request was sent.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.unsent
+    }
+
+    /// Says that an earlier part of the request may have been sent.
+    pub(crate) fn maybe_sent(mut self) -> Self {
+        self.unsent = false;
         self
     }
 

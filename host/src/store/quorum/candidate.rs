@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use super::members::Answers;
+use super::members::{Answer, Answers};
 use super::replies::Replies;
 use super::tally::{self, Decision};
 use super::{Quorum, now};
@@ -20,6 +20,9 @@ pub(super) struct Candidate<'a> {
     /// The ballots of the first and the last round.
     ballots: RangeInclusive<u64>,
     votes: Vec<VoteState>,
+    /// How often it went on, and how often it withdrew, since it last saw a holder.
+    leads: u32,
+    withdrawals: u32,
 }
 
 /// What is known of a member's vote.
@@ -51,7 +54,7 @@ pub(super) const SPLIT_TIMEOUTS: u32 = 4;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// After a withdrawal, a candidate pauses for so many times as long as a round took, and longer each time: the one that goes on needs two.
 const PAUSE_ROUNDS: u32 = 3;
-const MAX_DOUBLINGS: u32 = 4;
+const MAX_DOUBLINGS: u32 = 6;
 
 /// A pause that is twice as long each time, up to a limit.
 fn doubled(pause: Duration, times: u32) -> Duration {
@@ -60,24 +63,35 @@ fn doubled(pause: Duration, times: u32) -> Duration {
 
 impl<'a> Candidate<'a> {
     pub(super) fn new(quorum: &'a Quorum, key: &'a str, value: &'a str, ttl: Duration) -> Self {
-        Self { quorum, key, value, ttl, ballots: 0..=0, votes: vec![VoteState::Absent; quorum.members.len()] }
+        Self {
+            quorum,
+            key,
+            value,
+            ttl,
+            ballots: 0..=0,
+            votes: vec![VoteState::Absent; quorum.members.len()],
+            leads: 0,
+            withdrawals: 0,
+        }
     }
 
     /// Votes for the value until a majority of the members has it, or has another one.
     pub(super) async fn run(&mut self) -> Result<Election, CacheError> {
         let ends = now() + SPLIT_TIMEOUTS * self.quorum.timeout;
-        let (mut leads, mut withdrawals) = (0, 0);
         loop {
             let mut round = self.round().await;
             match round.decision.take() {
                 Some(Decision::Granted(stored)) => return self.granted(round, stored).map(Election::Granted),
                 Some(Decision::Held(entry)) => {
+                    (self.leads, self.withdrawals) = (0, 0);
                     self.withdraw(self.quorum.timeout).await;
                     return Ok(Election::Held(entry));
                 }
                 Some(Decision::Failed) => {
                     self.withdraw(self.quorum.timeout).await;
-                    return Err(self.quorum.failure(&round.replies));
+                    let error = self.quorum.failure(&round.replies);
+                    let is_absent = self.votes.iter().all(|vote| *vote == VoteState::Absent);
+                    return Err(if is_absent { error.unsent() } else { error });
                 }
                 None if now() >= ends => {
                     self.withdraw(self.quorum.timeout).await;
@@ -87,15 +101,15 @@ impl<'a> Candidate<'a> {
                 None if tally::is_outdated(&round.replies) => {}
                 // The others are about to withdraw, or went away.
                 None if tally::leads(&round.replies, self.value) => {
-                    sleep_until((now() + doubled(round.took / 2, leads)).min(ends).into()).await;
-                    leads += 1;
+                    sleep_until((now() + doubled(round.took / 2, self.leads)).min(ends).into()).await;
+                    self.leads += 1;
                 }
                 None => {
-                    let pause = self.quorum.jittered(doubled(PAUSE_ROUNDS * round.took, withdrawals));
+                    let pause = self.quorum.jittered(doubled(PAUSE_ROUNDS * round.took, self.withdrawals));
                     let until = (now() + pause).min(ends);
                     self.withdraw(until.saturating_duration_since(now())).await;
                     sleep_until(until.into()).await;
-                    withdrawals += 1;
+                    self.withdrawals += 1;
                 }
             }
         }
@@ -118,7 +132,7 @@ impl<'a> Candidate<'a> {
         while !matches!(decision, Some(Decision::Granted(_)))
             && let Some((member, answer)) = answers.next_until(limit).await
         {
-            self.note(member, answer.as_ref().ok());
+            self.note(member, &answer);
             replies.add(member, answer);
             decision = tally::decision(&replies);
             if decision.is_some() || replies.count(|_| true) >= replies.majority() {
@@ -142,12 +156,13 @@ impl<'a> Candidate<'a> {
         })
     }
 
-    fn note(&mut self, member: usize, outcome: Option<&VoteOutcome>) {
-        match outcome {
-            Some(VoteOutcome::Stored(_)) => self.votes[member] = VoteState::Present,
-            None => self.votes[member] = VoteState::Unknown,
-            Some(VoteOutcome::Outdated(seen)) => self.quorum.ballots.outdated(*seen),
-            Some(VoteOutcome::Occupied(_)) => {}
+    fn note(&mut self, member: usize, answer: &Answer<VoteOutcome>) {
+        match answer {
+            Ok(VoteOutcome::Stored(_)) => self.votes[member] = VoteState::Present,
+            Ok(VoteOutcome::Outdated(seen)) => self.quorum.ballots.outdated(*seen),
+            Ok(VoteOutcome::Occupied(_)) => {}
+            Err(error) if error.is_unsent() => {}
+            Err(_) => self.votes[member] = VoteState::Unknown,
         }
     }
 

@@ -16,12 +16,83 @@ pub(super) enum Address {
     },
 }
 
-/// Takes `?wait-replicas=N` off the end of a URL.
-pub(super) fn split_replicas(url: &str) -> (&str, Result<u32, String>) {
-    let Some((url, query)) = url.rsplit_once("wait-replicas=") else { return (url, Ok(0)) };
-    let replicas =
-        query.parse().map_err(|_| "wait-replicas is the number of replicas, at the end of the URL".to_owned());
-    (url.trim_end_matches(['?', '&']), replicas)
+/// The options at the end of a URL that are Locker's own.
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) wait_replicas: u32,
+    /// The login for sentinels, if it differs from the one for the servers.
+    pub(super) sentinel_user: Option<String>,
+    pub(super) sentinel_password: Option<String>,
+}
+
+const WAIT_REPLICAS: &str = "wait-replicas";
+const SENTINEL_USER: &str = "sentinel-user";
+const SENTINEL_PASSWORD: &str = "sentinel-password";
+
+/// Takes Locker's own options off a URL. An option that is not known is refused, since a lock elsewhere would exclude no caller.
+pub(super) fn split_options(url: &str) -> Result<(String, Options), String> {
+    let Some(at) = url.find('?') else {
+        return check_fragment(url).map(|()| (url.to_owned(), Options::default()));
+    };
+    if url[at..].contains('@') {
+        return Err("in a password, write %3F for '?' and %40 for '@'".to_owned());
+    }
+    let (query, fragment) = url[at + 1..].split_once('#').map_or((&url[at + 1..], ""), |(query, rest)| (query, rest));
+    let (mut options, mut rest) = (Options::default(), Vec::new());
+    let known: &[&str] = match (url.starts_with("redis+unix:"), url.contains("+sentinel:")) {
+        (true, _) => &[WAIT_REPLICAS, "db", "user", "pass"],
+        (_, true) => &[WAIT_REPLICAS, SENTINEL_USER, SENTINEL_PASSWORD],
+        _ => &[WAIT_REPLICAS],
+    };
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        match name {
+            _ if !known.contains(&name) => return Err(unknown(name, known)),
+            WAIT_REPLICAS => {
+                let replicas = value.parse().map_err(|_| "wait-replicas is a number of replicas".to_owned());
+                options.wait_replicas = replicas?;
+            }
+            SENTINEL_USER => options.sentinel_user = Some(decoded(value)),
+            SENTINEL_PASSWORD => options.sentinel_password = Some(decoded(value)),
+            _ => rest.push(option),
+        }
+    }
+    let mut url = url[..at].to_owned();
+    for (option, mark) in [(rest.join("&"), '?'), (fragment.to_owned(), '#')] {
+        if !option.is_empty() {
+            url.push(mark);
+            url += &option;
+        }
+    }
+    check_fragment(&url).map(|()| (url, options))
+}
+
+/// `#insecure` is the only fragment that means anything.
+fn check_fragment(url: &str) -> Result<(), String> {
+    let after_login = url.rfind('@').map_or(0, |at| at + 1);
+    match url[after_login..].split_once('#') {
+        Some((_, fragment)) if fragment != "insecure" || !url.starts_with("rediss") => {
+            Err("the part after '#' is not known: #insecure, with rediss, is the only one".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names the option, unless it may be a part of a password.
+fn unknown(name: &str, known: &[&str]) -> String {
+    let is_word = name.len() <= 32 && name.chars().all(|char| char.is_ascii_alphabetic() || "-_".contains(char));
+    let named = if is_word { format!("the option {name:?}") } else { "an option".to_owned() };
+    let remedy = match name {
+        "db" | "database" => "; put the database into the path: redis://HOST/2",
+        "user" | "username" | "pass" | "password" => "; put the login before the host: redis://USER:PASSWORD@HOST",
+        _ => "",
+    };
+    format!("{named} is not known: the options here are {}{remedy}", known.join(", "))
+}
+
+/// A value with `%XX` for its special characters, as in a login.
+fn decoded(value: &str) -> String {
+    percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 impl Address {
@@ -34,6 +105,7 @@ impl Address {
         let nodes = |path: &str| nodes(scheme, hosts, path);
         match topology {
             "" | "unix" => Ok(Self::One(info(url)?)),
+            "cluster" if !matches!(path, "" | "0") => Err("a cluster has database 0 only: name none".to_owned()),
             "cluster" => Ok(Self::Cluster(nodes(path)?)),
             "sentinel" => {
                 let (primary, database) = path.split_once('/').unwrap_or((path, ""));
@@ -125,9 +197,31 @@ mod tests {
 
     #[test]
     fn the_number_of_replicas_comes_last() {
-        assert_eq!(split_replicas("redis://a/3"), ("redis://a/3", Ok(0)));
-        assert_eq!(split_replicas("redis://a/3?wait-replicas=2"), ("redis://a/3", Ok(2)));
-        assert!(split_replicas("redis://a?wait-replicas=many").1.is_err());
+        let replicas = |url| split_options(url).map(|(url, options)| (url, options.wait_replicas));
+        assert_eq!(replicas("redis://a/3"), Ok(("redis://a/3".to_owned(), 0)));
+        assert_eq!(replicas("redis://a/3?wait-replicas=2"), Ok(("redis://a/3".to_owned(), 2)));
+        assert!(replicas("redis://a?wait-replicas=many").is_err());
+    }
+
+    #[test]
+    fn options_that_are_not_known_are_refused_by_name() {
+        for (url, name) in [
+            ("redis://a?wait_replicas=1", "wait_replicas"),
+            ("redis://a?WAIT-REPLICAS=1", "WAIT-REPLICAS"),
+            ("redis://a?wait-replica=1", "wait-replica"),
+            ("redis://a?db=2", "redis://HOST/2"),
+            ("redis://a?password=p", "redis://USER:PASSWORD@HOST"),
+            ("redis+unix:///run/a?wait-replicas=1&sentinel-user=u", "sentinel-user"),
+            ("redis://a?wait-replicas=1&hunter2", "an option"),
+            ("redis://:pa?ss@a", "%3F"),
+            ("redis://a/1#secure", "#insecure"),
+            ("redis://a/1#insecure", "#insecure"),
+        ] {
+            let why = split_options(url).map(|(url, _)| url).unwrap_err();
+            assert!(why.contains(name), "{url}: {why}");
+        }
+        assert_eq!(split_options("rediss://a/1?wait-replicas=1#insecure").unwrap().0, "rediss://a/1#insecure");
+        assert_eq!(split_options("redis+unix:///run/a?db=2").unwrap().0, "redis+unix:///run/a?db=2");
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::time::Duration;
 use redis::cluster::ClusterClientBuilder;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, TlsCertificates, TlsMode,
-    Value,
+    AsyncConnectionConfig, ClientTlsConfig, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult,
+    TlsCertificates, TlsMode, Value,
 };
 
 use super::address::Address;
 use super::client::Client;
 use super::clock::{self, Clocks};
+use super::failure;
 use super::late_extensions::LateExtensions;
 use super::pubsub::Subscriptions;
 
@@ -39,6 +40,10 @@ pub(super) struct Settings {
     pub(super) timeout: Duration,
     /// The certificates to trust instead of the system's, in PEM.
     pub(super) root_certificates: Option<Vec<u8>>,
+    /// The certificate of this client and its key, in PEM.
+    pub(super) client_certificate: Option<(Vec<u8>, Vec<u8>)>,
+    /// The user, if there is one, and the password for sentinels, if they are not those of the servers.
+    pub(super) sentinel_login: Option<(Option<String>, String)>,
 }
 
 impl Settings {
@@ -166,11 +171,20 @@ impl Connection {
                 Client::One(client.get_multiplexed_async_connection_with_config(&config).await?)
             }
             Address::Sentinel { sentinels, primary } => {
-                let mut client = self.sentinels(sentinels, primary)?.build()?;
-                let connected = client.get_async_connection_with_config(&config);
-                // The redis crate asks the sentinels without a timeout.
-                let connected = tokio::time::timeout(timeout, connected).await.map_err(std::io::Error::from)?;
-                Client::One(connected?)
+                let connect = async |login| {
+                    let mut client = self.sentinels(sentinels, primary, login)?.build()?;
+                    let connected = client.get_async_connection_with_config(&config);
+                    // The redis crate asks the sentinels without a timeout.
+                    tokio::time::timeout(timeout, connected).await.map_err(std::io::Error::from)?
+                };
+                let connected = match connect(true).await {
+                    // The usual installation: the servers have a password, and the sentinels have none.
+                    Err(error) if self.settings.sentinel_login.is_none() && failure::refuses_login(&error) => {
+                        connect(false).await.map_err(|_| error)?
+                    }
+                    connected => connected?,
+                };
+                Client::One(connected)
             }
             Address::Cluster(nodes) => {
                 let mut builder = ClusterClientBuilder::new(nodes.iter().cloned())
@@ -195,7 +209,13 @@ impl Connection {
         }
     }
 
-    fn sentinels(&self, sentinels: &[ConnectionInfo], primary: &str) -> RedisResult<SentinelClientBuilder> {
+    /// The client that asks the sentinels, with a login or without one.
+    fn sentinels(
+        &self,
+        sentinels: &[ConnectionInfo],
+        primary: &str,
+        with_login: bool,
+    ) -> RedisResult<SentinelClientBuilder> {
         let addresses = sentinels.iter().map(|info| info.addr().clone());
         let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?
             .set_client_to_redis_protocol(ProtocolVersion::RESP3);
@@ -203,10 +223,20 @@ impl Connection {
         let login = info.redis_settings();
         builder = builder.set_client_to_redis_db(login.db());
         if let Some(username) = login.username() {
-            builder = builder.set_client_to_redis_username(username).set_client_to_sentinel_username(username);
+            builder = builder.set_client_to_redis_username(username);
         }
         if let Some(password) = login.password() {
-            builder = builder.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
+            builder = builder.set_client_to_redis_password(password);
+        }
+        let (username, password) = match &self.settings.sentinel_login {
+            Some((username, password)) => (username.as_deref(), Some(&password[..])),
+            None => (login.username(), login.password()),
+        };
+        if let Some(username) = username.filter(|_| with_login) {
+            builder = builder.set_client_to_sentinel_username(username);
+        }
+        if let Some(password) = password.filter(|_| with_login) {
+            builder = builder.set_client_to_sentinel_password(password);
         }
         if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
             builder =
@@ -220,8 +250,10 @@ impl Connection {
     }
 
     fn certificates(&self) -> Option<TlsCertificates> {
-        let root_cert = Some(self.settings.root_certificates.clone()?);
-        Some(TlsCertificates { client_tls: None, root_cert })
+        let Settings { root_certificates: root_cert, client_certificate, .. } = self.settings.clone();
+        let client_tls =
+            client_certificate.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+        (root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates { client_tls, root_cert })
     }
 
     /// Handles what the server sends without being asked.

@@ -69,6 +69,13 @@ pub(super) fn is_passing(error: &RedisError) -> bool {
         || (error.is_io_error() && !error.is_timeout())
 }
 
+/// Whether a server refused the login, or has none.
+pub(super) fn refuses_login(error: &RedisError) -> bool {
+    let said = said(error);
+    error.kind() == RedisKind::AuthenticationFailed
+        || ["WRONGPASS", "NOAUTH", "without any password configured"].iter().any(|words| said.contains(words))
+}
+
 /// What servers say of commands, keys and channels that a user may not use, or that were renamed away.
 const REFUSALS: [&str; 8] = [
     "NOPERM",
@@ -99,6 +106,12 @@ fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
         (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into())
     } else if says("WRONGPASS") {
         (Denied, "refuses the user name or password".into())
+    } else if says("DB index is out of range") {
+        (Denied, "does not have this database; name a lower number in the URL".into())
+    } else if says("cluster support disabled") {
+        (Denied, "is not a cluster; address it as one server: redis://HOST".into())
+    } else if says("without any password configured") {
+        (Denied, "has no password, or not for this user; leave the login out of the URL".into())
     } else if says("OOM ") {
         (Unavailable, "is out of memory; give it more, or let other keys expire".into())
     } else if lower.contains("unknown command 'evalsha'") {
@@ -119,10 +132,10 @@ fn by_kind(error: &RedisError, cluster: bool, said: &str) -> (ErrorKind, String)
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
         RedisKind::RESP3NotSupported => (Denied, "is too old: version 6.2 or later is needed".into()),
         RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),
-        RedisKind::Io if said.contains("certificate") => (
-            Denied,
-            format!("shows a certificate that is not trusted here; name its authority, with --ca FILE: {said}"),
-        ),
+        RedisKind::Io if tls_remedy(said).is_some() => {
+            let remedy = tls_remedy(said).unwrap_or_default();
+            (Denied, format!("cannot be reached over TLS; {remedy}: {said}"))
+        }
         RedisKind::Io if error.is_timeout() => (Unavailable, "does not answer in time".into()),
         RedisKind::Io => (Unavailable, format!("cannot be reached: {said}")),
         RedisKind::Server(ServerErrorKind::ReadOnly) => {
@@ -139,6 +152,26 @@ fn by_kind(error: &RedisError, cluster: bool, said: &str) -> (ErrorKind, String)
         }
         _ => (Unavailable, format!("failed: {said}")),
     }
+}
+
+/// What to do about a failed TLS handshake.
+fn tls_remedy(said: &str) -> Option<&'static str> {
+    let remedies = [
+        ("CertificateRequired", "the server asks for a client certificate: name it, with --cert FILE and --key FILE"),
+        ("HandshakeFailure", "the server may ask for a client certificate: name it, with --cert FILE and --key FILE"),
+        (
+            "CaUsedAsEndEntity",
+            "its certificate signs itself: have it signed by an authority, and name that, with --ca FILE",
+        ),
+        ("NotValidForName", "its certificate is for another host name"),
+        ("not valid for name", "its certificate is for another host name"),
+        ("Expired", "its certificate has expired, or the clock here is wrong"),
+        ("expired", "its certificate has expired, or the clock here is wrong"),
+        ("NotValidYet", "its certificate is not valid yet, or the clock here is wrong"),
+        ("UnknownIssuer", "its certificate is not trusted here: name its authority, with --ca FILE"),
+        ("certificate", "its certificate is not trusted here: name its authority, with --ca FILE"),
+    ];
+    remedies.into_iter().find(|(words, _)| said.contains(words)).map(|(_, remedy)| remedy)
 }
 
 /// The server's or the system's own words.

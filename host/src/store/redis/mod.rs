@@ -95,9 +95,10 @@ impl Redis {
     /// - `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`: one server. `redis+unix:///PATH`: one on this machine.
     /// - `redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST...`: a cluster; naming a few of its nodes is enough.
     /// - `redis+sentinel://[USER:PASSWORD@]HOST[:PORT],HOST.../NAME[/DATABASE]`: the primary that the sentinels know as
-    ///   `NAME`. The login is for the sentinels too.
+    ///   `NAME`. The login is for the servers. Sentinels get the one of `?sentinel-user=USER&sentinel-password=PASSWORD`, or else the
+    ///   same, or none if they have no password.
     ///
-    /// With `rediss` for `redis`, over TLS. With `?wait-replicas=N` at the end, as [`Redis::wait_replicas`] says.
+    /// With `rediss` for `redis`, over TLS. With `?wait-replicas=N` at the end, as [`Redis::wait_replicas`] says. An option that is not known is refused.
     ///
     /// ```
     /// use std::time::Duration;
@@ -110,16 +111,20 @@ impl Redis {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the URL is none.
     pub fn open(url: &str) -> Result<Self, CacheError> {
-        let (url, replicas) = address::split_replicas(url);
-        let (address, replicas) = replicas
-            .and_then(|replicas| Ok((Address::parse(url)?, replicas)))
+        let (address, options) = address::split_options(url)
+            .and_then(|(url, options)| Ok((Address::parse(&url)?, options)))
             .map_err(|why| CacheError::new(ErrorKind::Invalid, format!("the cache's URL cannot be used: {why}")))?;
-        let settings = Settings { timeout: Duration::from_secs(5), root_certificates: None };
+        let settings = Settings {
+            timeout: Duration::from_secs(5),
+            root_certificates: None,
+            client_certificate: None,
+            sentinel_login: options.sentinel_password.map(|password| (options.sentinel_user, password)),
+        };
         Ok(Self {
             connection: Arc::new(Connection::new(Arc::new(address), settings)),
             prefix: Arc::from("lock:"),
             default_ttl: Duration::from_secs(30),
-            replicas,
+            replicas: options.wait_replicas,
         })
     }
 
@@ -135,6 +140,14 @@ impl Redis {
     #[must_use]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.connection = Arc::new(self.connection.with(|settings| settings.root_certificates = Some(pem.into())));
+        self
+    }
+
+    /// Shows the certificate `pem` with its private key `key_pem` to servers that ask for one.
+    #[must_use]
+    pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
+        let certificate = Some((pem.into(), key_pem.into()));
+        self.connection = Arc::new(self.connection.with(|settings| settings.client_certificate = certificate));
         self
     }
 

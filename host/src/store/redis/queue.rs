@@ -101,12 +101,14 @@ impl Redis {
 impl Waiter<'_> {
     async fn wait(mut self) -> Result<SetOutcome, CacheError> {
         loop {
-            if let Some(outcome) = self.subscribe(self.ticket == 0).await? {
+            let attempt = self.subscribe(self.ticket == 0).await;
+            if let Some(outcome) = attempt.map_err(|error| self.failed(error))? {
                 return Ok(outcome);
             }
             self.subscriber.set_queued(true);
             let report = self.subscriber.is_reporter();
-            let interval = match self.enqueue(report).await? {
+            let enqueued = self.enqueue(report).await;
+            let interval = match enqueued.map_err(|error| self.failed(error))? {
                 Enqueued::Stored(stored) => return self.granted(stored).await,
                 Enqueued::Queued(interval) => interval,
                 Enqueued::Free => return Err(self.redis.translate(malformed())),
@@ -277,6 +279,11 @@ impl Waiter<'_> {
 
     fn mark(&self) -> Mark {
         if self.retried { Mark::Always } else { Mark::IfRetried }
+    }
+
+    /// An error, after which the value may be stored or queued if an earlier request was sent.
+    fn failed(&self, error: CacheError) -> CacheError {
+        if self.ticket == 0 && !self.retried { error } else { error.maybe_sent() }
     }
 
     fn left(&self) -> Duration {

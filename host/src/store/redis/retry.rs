@@ -40,23 +40,35 @@ struct Retries {
     started: Instant,
     retried: bool,
     again: bool,
+    /// Whether an attempt may have reached a server.
+    sent: bool,
+}
+
+/// Why an attempt failed.
+struct Failure {
+    error: redis::RedisError,
+    /// Whether it failed after there was a connection.
+    sent: bool,
 }
 
 impl Retries {
     fn new() -> Self {
-        Self { started: Instant::now(), retried: false, again: false }
+        Self { started: Instant::now(), retried: false, again: false, sent: false }
     }
 
     /// Returns when it is time for the next attempt, or with the error: a connection that was idle may have been cut long ago, and every
     /// request can be repeated once. Where another server takes over, that is waited for.
-    async fn after(&mut self, connection: &Connection, error: redis::RedisError) -> Result<(), CacheError> {
+    async fn after(&mut self, connection: &Connection, failure: Failure) -> Result<(), CacheError> {
+        let Failure { error, sent } = failure;
+        self.sent |= sent;
         let loses_answer = failure::loses_answer(&error);
         self.retried |= loses_answer;
         let waits = connection.address().is_redundant() && failure::is_passing(&error);
         if waits && self.started.elapsed() + RETRY_DELAY < connection.timeout() {
             tokio::time::sleep(RETRY_DELAY).await;
         } else if self.again || !loses_answer {
-            return Err(failure::translate(connection.address(), error));
+            let error = failure::translate(connection.address(), error);
+            return Err(if self.sent { error } else { error.unsent() });
         }
         self.again = true;
         Ok(())
@@ -136,16 +148,17 @@ impl Connection {
     }
 
     /// Makes one attempt, and leaves the connection in order for the next one.
-    async fn attempt<T, F>(&self, send: impl FnOnce(Client) -> F) -> RedisResult<T>
+    async fn attempt<T, F>(&self, send: impl FnOnce(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let (client, generation) = self.get().await?;
+        let (client, generation) = self.get().await.map_err(|error| Failure { error, sent: false })?;
         let heals_itself = matches!(client, Client::Cluster(_));
-        send(client).await.inspect_err(|error| {
-            if !heals_itself && failure::breaks_connection(error) {
+        send(client).await.map_err(|error| {
+            if !heals_itself && failure::breaks_connection(&error) {
                 self.invalidate(generation);
             }
+            Failure { error, sent: true }
         })
     }
 

@@ -1,0 +1,67 @@
+//! What waiting cannot mend is refused, and nothing is locked elsewhere.
+
+use rstest::rstest;
+
+use crate::harness::{Command, RedisServer};
+
+#[rstest]
+#[case::unset(None)]
+#[case::empty(Some(""))]
+#[tokio::test]
+async fn a_command_without_a_cache_is_refused_and_does_not_run(
+    #[case] cache: Option<&str>,
+    #[values("lock", "exec")] subcommand: &str,
+) {
+    let mut command = Command::new(&[subcommand, "job", "--", "true"][..if subcommand == "exec" { 4 } else { 2 }]);
+    command = match cache {
+        Some(value) => command.env("LOCKER_CACHE", value),
+        None => command.env_remove("LOCKER_CACHE"),
+    };
+    let ran = command.run().await;
+    assert!(ran.code == Some(78) && ran.stderr.contains("--cache URL or LOCKER_CACHE"), "{ran:?}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn an_empty_variable_counts_as_unset(
+    #[values("LOCKER_CA", "LOCKER_CERT", "LOCKER_KEY", "LOCKER_TIMEOUT", "LOCKER_TOKEN")] name: &str,
+) {
+    let ran = Command::new(&["status", "job"]).env(name, "").run().await;
+    assert_eq!((ran.code, ran.line()), (Some(1), "free"));
+}
+
+#[rstest]
+#[case::a_misspelt_option("?wait_replicas=1", "\"wait_replicas\" is not known")]
+#[case::a_database_as_an_option("?db=2", "redis://HOST/2")]
+#[case::a_password_as_an_option("?password=p", "redis://USER:PASSWORD@HOST")]
+#[case::a_fragment("#secure", "#insecure")]
+#[case::a_database_that_is_not_there("/99", "does not have this database")]
+#[tokio::test]
+async fn a_url_that_cannot_be_meant_is_refused_at_once(#[case] rest: &str, #[case] words: &str) {
+    let server = RedisServer::start().await;
+    for arguments in [&["status", "job"][..], &["lock", "job"], &["exec", "job", "--wait", "1min", "--", "true"]] {
+        let ran = Command::new(arguments).env("LOCKER_CACHE", &(server.url() + rest)).run().await;
+        assert!(ran.code == Some(78) && ran.stderr.contains(words), "{ran:?}");
+    }
+    assert_eq!(server.keys().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_cluster_has_one_database_and_a_server_is_no_cluster() {
+    let server = RedisServer::start().await;
+    let url = server.url().replace("redis:", "redis+cluster:");
+    for (url, words) in [(url.clone() + "/3", "database 0 only"), (url, "is not a cluster")] {
+        let ran = Command::new(&["status", "job"]).env("LOCKER_CACHE", &url).run().await;
+        assert!(ran.code == Some(78) && ran.stderr.contains(words), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn durations_without_a_unit_are_seconds() {
+    let server = RedisServer::start().await;
+    for (ttl, milliseconds) in [("60", 60_000), ("90.5", 90_500), (".5", 500), ("1min", 60_000)] {
+        assert_eq!(Command::on(&server, &["lock", ttl, "--ttl", ttl]).run().await.code, Some(0));
+        let left: u64 = server.run(&["PTTL", &format!("lock:{ttl}")]).await;
+        assert!(left <= milliseconds && left + 450 > milliseconds, "{ttl}: {left}");
+    }
+}
