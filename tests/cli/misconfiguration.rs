@@ -65,3 +65,23 @@ async fn durations_without_a_unit_are_seconds() {
         assert!(left <= milliseconds && left + 450 > milliseconds, "{ttl}: {left}");
     }
 }
+
+#[rstest]
+#[case::two_gibibytes(2 << 30)]
+#[case::half_a_gibibyte(512 << 20)]
+#[tokio::test]
+async fn a_process_with_few_addresses_takes_a_lock(#[case] addresses: u64) {
+    let limited = format!("ulimit -v {} && exec \"$0\" lock job", addresses >> 10);
+    let locker = Command::path("locker");
+    let ran = Command::of("/bin/sh".into(), &["-c", &limited, locker.to_str().unwrap()]).run().await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_may_not_make_memory_executable_names_the_line_of_its_unit() {
+    const PR_SET_MDWE: &str = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, ctypes.c_ulong(1), 0, 0, 0); \
+        os.execv(sys.argv[1], ['locker', 'status', 'job'])";
+    let locker = Command::path("locker");
+    let ran = Command::of("/usr/bin/env".into(), &["python3", "-c", PR_SET_MDWE, locker.to_str().unwrap()]).run().await;
+    assert!(ran.code == Some(70) && ran.stderr.contains("MemoryDenyWriteExecute=no"), "{ran:?}");
+}

@@ -1,5 +1,6 @@
 //! Runs the component within limits, in instances that are used again.
 
+use std::io::ErrorKind::PermissionDenied;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::error::Error;
 
 /// How many instructions run before other tasks of the same thread get their chance.
 const YIELD_INTERVAL: u64 = 1_000_000;
+/// The addresses that are reserved for the memory of an instance, in bytes, and the unmapped ones after it.
+const RESERVATION: u64 = 4 << 20;
+const GUARD: u64 = 64 << 10;
 /// How long an instance is kept that is not needed, or twice as long at most.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(5);
 
@@ -38,7 +42,7 @@ pub(crate) struct State {
 
 impl Sandbox {
     pub(crate) fn new(shared: Arc<LockerState>, limits: Limits) -> Result<Self, Error> {
-        let component = compiled().map_err(|cause| Error::fault("the component cannot be loaded", cause))?;
+        let component = compiled().map_err(cannot_load)?;
         Ok(Self { component, idle: Pool::new(MAX_IDLE_TIME), shared, limits })
     }
 
@@ -74,6 +78,14 @@ impl Sandbox {
     }
 }
 
+fn cannot_load(cause: wasmtime::Error) -> Error {
+    let denied = cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == PermissionDenied);
+    Error::fault(if denied { NOT_EXECUTABLE } else { "the component cannot be loaded" }, cause)
+}
+
+const NOT_EXECUTABLE: &str = "the component cannot be loaded, since this process may not make memory executable: set \
+    MemoryDenyWriteExecute=no in its unit";
+
 /// The component, compiled once in this process.
 fn compiled() -> wasmtime::Result<ComponentPre<State>> {
     static COMPILED: Mutex<Option<ComponentPre<State>>> = Mutex::new(None);
@@ -84,6 +96,8 @@ fn compiled() -> wasmtime::Result<ComponentPre<State>> {
     let mut config = Config::new();
     // Only debuggers and profilers need what this leaves out, and to register it takes time at each start.
     config.consume_fuel(true).native_unwind_info(false);
+    // The default reserves 4 GiB of addresses for each instance, which a limit of the process (`ulimit -v`) may not allow.
+    config.memory_reservation(RESERVATION).memory_reservation_for_growth(0).memory_guard_size(GUARD);
     let engine = Engine::new(&config)?;
     let mut linker = Linker::new(&engine);
     Exports::add_to_linker::<_, HasSelf<CallContext>>(&mut linker, |state: &mut State| &mut state.call)?;
