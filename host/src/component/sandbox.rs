@@ -1,6 +1,5 @@
 //! Runs the component within limits, in instances that are used again.
 
-use std::io::ErrorKind::PermissionDenied;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +78,8 @@ impl Sandbox {
 }
 
 fn cannot_load(cause: wasmtime::Error) -> Error {
-    let denied = cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == PermissionDenied);
+    // The type of the error is private to wasmtime.
+    let denied = cause.root_cause().to_string().contains("Permission denied");
     Error::fault(if denied { NOT_EXECUTABLE } else { "the component cannot be loaded" }, cause)
 }
 
