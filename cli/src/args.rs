@@ -306,9 +306,19 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
+/// A number of bytes, or of the multiples K, M and G of 1024.
+fn size(text: &str) -> Result<usize, String> {
+    let multiples = [('K', 10), ('M', 20), ('G', 30)];
+    let multiple = multiples.into_iter().find(|(letter, _)| text.ends_with(*letter));
+    let number = multiple.map_or(text, |(letter, _)| text.trim_end_matches(letter));
+    let bytes =
+        number.parse().ok().and_then(|number: usize| number.checked_mul(1 << multiple.map_or(0, |(_, bits)| bits)));
+    bytes.ok_or_else(|| format!("{text:?} is no number of bytes: write 67108864 or 64M"))
+}
+
 fn limit(text: &str) -> Result<Limit, String> {
     match text.split_once('=') {
-        Some(("max-memory-size", bytes)) => bytes.parse().map(Limit::MaxMemorySize).map_err(|error| error.to_string()),
+        Some(("max-memory-size", bytes)) => size(bytes).map(Limit::MaxMemorySize),
         Some(("timeout", time)) => duration(time).map(Limit::Timeout),
         _ => Err("it is neither max-memory-size=BYTES nor timeout=TIME".to_owned()),
     }

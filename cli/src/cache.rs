@@ -69,11 +69,11 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     std::fs::read(file).with_context(|| CliError(Exit::Refused, format!("cannot read {}", file.display())))
 }
 
-/// Keeps compiled code in the cache folder of the user.
+/// Keeps compiled code in the cache folder of the user. A home that does not exist, as system users have it, must not be made.
 pub(crate) fn use_compilation_cache() {
-    let caches = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    if let Some(caches) = caches.or_else(home) {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let home = || absolute("HOME").filter(|home| home.is_dir()).map(|home| home.join(".cache"));
+    if let Some(caches) = absolute("XDG_CACHE_HOME").or_else(home) {
         locker_host::set_compilation_cache_dir(caches.join("locker"));
     }
 }

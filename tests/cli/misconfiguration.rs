@@ -85,3 +85,24 @@ async fn a_process_that_may_not_make_memory_executable_names_the_line_of_its_uni
     let ran = Command::of("/usr/bin/env".into(), &["python3", "-c", PR_SET_MDWE, locker.to_str().unwrap()]).run().await;
     assert!(ran.code == Some(70) && ran.stderr.contains("MemoryDenyWriteExecute=no"), "{ran:?}");
 }
+
+#[rstest]
+#[case::that_does_not_exist("no/such/home")]
+#[case::that_is_relative("home")]
+#[case::that_is_empty("")]
+#[tokio::test]
+async fn a_home_that_is_none_is_not_made(#[case] home: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let home = if home.contains('/') { folder.path().join(home).display().to_string() } else { home.to_owned() };
+    let command = Command::new(&["status", "job"]).env_remove("XDG_CACHE_HOME").env("HOME", &home);
+    let ran = command.current_dir(folder.path()).run().await;
+    assert_eq!((ran.code, std::fs::read_dir(folder.path()).unwrap().count()), (Some(1), 0), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_memory_of_a_plugin_is_limited_in_bytes_or_multiples() {
+    for (size, code) in [("64M", 127), ("1G", 127), ("65536", 127), ("64Q", 64), ("99999999999G", 64)] {
+        let limit = format!("max-memory-size={size}");
+        assert_eq!(Command::new(&["run", "-W", &limit, "none.wasm"]).run().await.code, Some(code), "{size}");
+    }
+}
