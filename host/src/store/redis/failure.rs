@@ -110,7 +110,11 @@ fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
         (Denied, "does not have this database; name a lower number in the URL".into())
     } else if says("cluster support disabled") {
         (Denied, "is not a cluster; address it as one server: redis://HOST".into())
-    } else if says("without any password configured") {
+    } else if error.code() == Some("DENIED") {
+        (Denied, "runs in protected mode: give it a password, and put that into the URL".into())
+    } else if says("NOPROTO") {
+        (Denied, "does not speak RESP3: Redis 6.2 or later is needed".into())
+    } else if says("without any password configured") || says("no password is set") {
         (Denied, "has no password, or not for this user; leave the login out of the URL".into())
     } else if says("OOM ") {
         (Unavailable, "is out of memory; give it more, or let other keys expire".into())
@@ -188,6 +192,67 @@ fn said(error: &RedisError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An error as a server sends it.
+    fn server_error(text: &str) -> RedisError {
+        let value = redis::parse_redis_value(format!("-{text}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err()
+    }
+
+    /// What Redis 7 and 8 and Valkey 8 and 9 answer to requests that they refuse.
+    const ERRORS: [(&str, ErrorKind); 32] = {
+        use ErrorKind::{Denied, Invalid, Unavailable};
+        [
+            ("NOAUTH Authentication required.", Denied),
+            ("WRONGPASS invalid username-password pair or user is disabled.", Denied),
+            ("ERR AUTH <password> called without any password configured for the default user.", Denied),
+            ("ERR Client sent AUTH, but no password is set", Denied),
+            ("DENIED Redis is running in protected mode because protected mode is enabled", Denied),
+            ("NOPROTO unsupported protocol version", Denied),
+            ("NOPERM this user has no permissions to run the 'evalsha' command", Denied),
+            ("NOPERM User u has no permissions to run the 'evalsha' command", Denied),
+            ("NOPERM No permissions to access a key", Denied),
+            ("NOPERM this user has no permissions to access one of the keys used as arguments", Denied),
+            ("NOPERM this user has no permissions to access one of the channels used as arguments", Denied),
+            ("ERR ACL failure in script: User u has no permissions to run the 'publish' command", Denied),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: f, on @user_script:1.",
+                Denied,
+            ),
+            ("ERR can't run the script: Unknown Redis command called from script script: f", Denied),
+            ("ERR unknown command 'EVALSHA', with args beginning with: ", Denied),
+            ("ERR unknown command 'hello', with args beginning with: '3' ", Denied),
+            ("ERR DB index is out of range", Denied),
+            ("ERR This instance has cluster support disabled", Denied),
+            ("CROSSSLOT Keys in request don't hash to the same slot", Denied),
+            ("MOVED 866 127.0.0.1:7001", Denied),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", Denied),
+            ("LOCKTYPE Operation against a key holding the wrong kind of value", Invalid),
+            ("READONLY You can't write against a read only replica.", Unavailable),
+            ("LOADING Redis is loading the dataset in memory", Unavailable),
+            ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", Unavailable),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Unavailable),
+            (
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+                Unavailable,
+            ),
+            ("NOREPLICAS Not enough good replicas to write.", Unavailable),
+            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Unavailable),
+            ("CLUSTERDOWN Hash slot not served", Unavailable),
+            ("UNKILLABLE Sorry the script already executed write commands against the dataset.", Unavailable),
+            ("ERR max number of clients reached", Unavailable),
+        ]
+    };
+
+    #[test]
+    fn each_error_of_a_server_has_its_class() {
+        for (text, kind) in ERRORS {
+            assert_eq!(classify(&server_error(text), false).0, kind, "{text}");
+        }
+        for text in ["MOVED 866 127.0.0.1:7001", "ASK 866 127.0.0.1:7001", "TRYAGAIN Multiple keys request"] {
+            assert_eq!(classify(&server_error(text), true).0, ErrorKind::Unavailable, "{text}");
+        }
+    }
 
     #[test]
     fn what_a_server_was_told_is_not_repeated() {
