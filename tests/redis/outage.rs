@@ -6,7 +6,7 @@ use std::time::Instant;
 use locker_host::{ErrorKind, LockOptions, Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
 use tokio::runtime::Handle;
 
-use crate::harness::{LONG, RedisServer, granted, until, waiting_options};
+use crate::harness::{LONG, RedisServer, SHORT, granted, until, waiting_options};
 
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
@@ -85,4 +85,24 @@ async fn a_request_that_was_never_sent_needs_no_clean_up() {
             until(async || Handle::current().metrics().num_alive_tasks() == 0).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_waiter_outlasts_a_restart_of_its_server() {
+    let mut server = RedisServer::start().await;
+    granted(server.locker().lock("job", LONG).await);
+    let waiter = server.waiter(server.locker(), waiting_options()).await;
+    server.kill();
+    assert!(server.locker().lock("job", LONG).await.is_err());
+    server.start_again().await;
+    granted(waiter.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_waiter_whose_server_stays_away_fails_when_its_wait_is_over() {
+    let mut server = RedisServer::start().await;
+    granted(server.locker().lock("job", LONG).await);
+    let waiter = server.waiter(server.locker(), LockOptions::from(LONG).wait(4 * SHORT)).await;
+    server.kill();
+    assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -3,7 +3,7 @@
 use locker_host::{ErrorKind, LockOptions, Locker, Redis};
 use tokio::task::JoinSet;
 
-use crate::harness::{LONG, RedisServer, extended, granted, held, until, waiting_options};
+use crate::harness::{LONG, RedisServer, SHORT, extended, granted, held, until, waiting_options};
 
 /// A primary, and a replica that keeps up with it.
 async fn pair() -> (RedisServer, RedisServer) {
@@ -83,7 +83,7 @@ async fn a_grant_is_not_confirmed_when_the_replica_is_gone() {
 async fn a_waiter_that_still_listens_to_a_former_primary_is_handed_nothing() {
     let (former, primary) = pair().await;
     let lease = granted(former.locker().lock("job", LONG).await);
-    let waiter = primary.waiter(former.locker(), waiting_options()).await;
+    let waiter = primary.waiter(former.locker(), LockOptions::from(LONG).wait(10 * SHORT)).await;
     () = primary.run(&["REPLICAOF", "NO", "ONE"]).await;
     former.follow(&primary).await;
     primary.locker().unlock("job", &lease.token).await.unwrap();

@@ -29,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 const UNKNOWN: u64 = 0;
 /// How long to wait before an unconfirmed lock is requested again.
 const CONFIRM_DELAY: Duration = Duration::from_millis(100);
+/// How often a waiter tries again whose server is away.
+const OUTAGE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A caller in a queue.
 struct Waiter<'a> {
@@ -44,6 +46,14 @@ struct Waiter<'a> {
     /// Whether an earlier copy of a request may still be under way.
     retried: bool,
     ends: Instant,
+}
+
+/// What became of the requests with which a waiter enters the queue.
+enum Entered {
+    /// The first attempt was sufficient.
+    Answered(SetOutcome),
+    Stored(Stored),
+    Queued(Duration),
 }
 
 enum Enqueued {
@@ -101,17 +111,12 @@ impl Redis {
 impl Waiter<'_> {
     async fn wait(mut self) -> Result<SetOutcome, CacheError> {
         loop {
-            let attempt = self.subscribe(self.ticket == 0).await;
-            if let Some(outcome) = attempt.map_err(|error| self.failed(error))? {
-                return Ok(outcome);
-            }
-            self.subscriber.set_queued(true);
-            let report = self.subscriber.is_reporter();
-            let enqueued = self.enqueue(report).await;
-            let interval = match enqueued.map_err(|error| self.failed(error))? {
-                Enqueued::Stored(stored) => return self.granted(stored).await,
-                Enqueued::Queued(interval) => interval,
-                Enqueued::Free => return Err(self.redis.translate(malformed())),
+            let interval = match self.enter().await {
+                Ok(Entered::Answered(outcome)) => return Ok(outcome),
+                Ok(Entered::Stored(stored)) => return self.granted(stored).await,
+                Ok(Entered::Queued(interval)) => interval,
+                Err(error) if self.outlasts(&error) => OUTAGE_INTERVAL,
+                Err(error) => return Err(self.failed(error)),
             };
             if let Some(stored) = self.handed_over(interval).await {
                 return self.granted(stored).await;
@@ -120,6 +125,25 @@ impl Waiter<'_> {
                 return self.leave().await;
             }
         }
+    }
+
+    /// Makes sure that the server notifies this client, and that it has the entry.
+    async fn enter(&mut self) -> Result<Entered, CacheError> {
+        if let Some(outcome) = self.subscribe(self.ticket == 0).await? {
+            return Ok(Entered::Answered(outcome));
+        }
+        self.subscriber.set_queued(true);
+        let report = self.subscriber.is_reporter();
+        match self.enqueue(report).await? {
+            Enqueued::Stored(stored) => Ok(Entered::Stored(stored)),
+            Enqueued::Queued(interval) => Ok(Entered::Queued(interval)),
+            Enqueued::Free => Err(self.redis.translate(malformed())),
+        }
+    }
+
+    /// Whether the waiter tries again after an error: a server that it was queued on may come back while it waits.
+    fn outlasts(&self, error: &CacheError) -> bool {
+        self.ticket != 0 && error.kind() == ErrorKind::Unavailable && !self.left().is_zero()
     }
 
     /// Waits for a hand-off until the next request is due.
@@ -199,10 +223,14 @@ impl Waiter<'_> {
                 self.reported(&mut reply).await.map(Enqueued::Queued)
             }
             "free" => Ok(Enqueued::Free),
-            _ => match self.redis.set_outcome(&mut reply, self.ttl)? {
-                SetOutcome::Stored(stored) => Ok(Enqueued::Stored(stored)),
-                SetOutcome::Occupied(_) => Err(self.redis.translate(malformed())),
-            },
+            outcome => {
+                // A value that was withdrawn is in no queue any more.
+                self.ticket = if outcome == "withdrawn" { 0 } else { self.ticket };
+                match self.redis.set_outcome(&mut reply, self.ttl)? {
+                    SetOutcome::Stored(stored) => Ok(Enqueued::Stored(stored)),
+                    SetOutcome::Occupied(_) => Err(self.redis.translate(malformed())),
+                }
+            }
         }
     }
 
