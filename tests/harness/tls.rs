@@ -22,7 +22,28 @@ impl Tls {
     /// A server that asks its clients for a certificate of the same authority, or not.
     pub(crate) async fn start_with(asks_clients: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        make_certificates(folder.path());
+        make_certificates(folder.path(), "IP:127.0.0.1", 1);
+        Self::serve(folder, asks_clients).await
+    }
+
+    /// A server whose certificate is for another name, or is valid for so many days from now.
+    pub(crate) async fn start_named(names: &str, days: i32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificates(folder.path(), names, days);
+        Self::serve(folder, "no").await
+    }
+
+    /// A server whose certificate is the one of the authority itself.
+    pub(crate) async fn start_self_signed() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        make_certificates(folder.path(), "IP:127.0.0.1", 1);
+        for (from, to) in [("ca.pem", "server.pem"), ("ca.key", "server.key")] {
+            std::fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
+        }
+        Self::serve(folder, "no").await
+    }
+
+    async fn serve(folder: TempDir, asks_clients: &str) -> Self {
         let port = free_port();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let settings = [
@@ -56,13 +77,17 @@ impl Tls {
     }
 }
 
-fn make_certificates(folder: &Path) {
-    openssl(folder, "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=authority -keyout ca.key -out ca.pem");
+fn make_certificates(folder: &Path, names: &str, days: i32) {
+    openssl(
+        folder,
+        "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=authority -addext subjectAltName=IP:127.0.0.1 -keyout ca.key -out ca.pem",
+    );
     openssl(folder, "req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr");
-    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
-    let sign =
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -extfile names -out server.pem";
-    openssl(folder, sign);
+    std::fs::write(folder.join("names"), format!("subjectAltName={names}")).unwrap();
+    let sign = format!(
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} -extfile names -out server.pem"
+    );
+    openssl(folder, &sign);
 }
 
 fn openssl(folder: &Path, arguments: &str) {

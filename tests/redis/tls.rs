@@ -46,3 +46,21 @@ async fn a_server_that_asks_for_a_client_certificate_gets_one() {
     assert!(without.code == Some(78) && without.stderr.contains("--cert FILE"), "{without:?}");
     assert_eq!(with(&["--cert", certificate, "--key", key]).run().await.code, Some(0));
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_not_accepted_is_refused_with_its_reason() {
+    let table = [
+        (Tls::start_named("DNS:elsewhere.example", 1).await, "is for another host name"),
+        (Tls::start_named("IP:127.0.0.1", -1).await, "has expired"),
+        (Tls::start_self_signed().await, "signs itself"),
+    ];
+    for (tls, reason) in table {
+        let authority = tls.authority();
+        let command = Command::new(&["lock", "job", "--ca", authority.to_str().unwrap()]);
+        let ran = command.env("LOCKER_CACHE", &tls.url()).run().await;
+        assert!(ran.code == Some(78) && ran.stderr.contains(reason), "{reason}: {ran:?}");
+    }
+    let tls = Tls::start().await;
+    let ran = Command::new(&["lock", "job"]).env("LOCKER_CACHE", &tls.url()).run().await;
+    assert!(ran.code == Some(78) && ran.stderr.contains("--ca FILE"), "{ran:?}");
+}
