@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use clap::error::ErrorKind::UnknownArgument;
 
 use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
 use tokio::runtime::{Builder, Runtime};
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             // If this cannot be printed, it cannot be reported.
             _ = error.print();
+            if error.kind() == UnknownArgument && std::env::args().nth(1).is_some_and(|subcommand| subcommand == "exec")
+            {
+                eprintln!("\nhint: put -- before the command: locker exec NAME -- COMMAND");
+            }
             return code.into();
         }
     };

@@ -106,3 +106,9 @@ async fn the_memory_of_a_plugin_is_limited_in_bytes_or_multiples() {
         assert_eq!(Command::new(&["run", "-W", &limit, "none.wasm"]).run().await.code, Some(code), "{size}");
     }
 }
+
+#[tokio::test]
+async fn a_command_without_two_dashes_before_it_is_refused_with_a_hint() {
+    let ran = Command::new(&["exec", "job", "sleep", "1"]).run().await;
+    assert!(ran.code == Some(64) && ran.stderr.contains("locker exec NAME -- COMMAND"), "{ran:?}");
+}

@@ -9,3 +9,4 @@ mod misconfiguration;
 mod run;
 mod subcommands;
 mod terminal;
+mod times;
