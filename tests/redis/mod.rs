@@ -7,7 +7,6 @@ mod outage;
 mod protocol;
 mod queue;
 mod quorum;
-mod quorum_members;
 mod refusals;
 mod replicas;
 mod sentinel;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome};
 use nix::sys::signal::{Signal, kill};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::harness::{Command, LONG, RedisServer, SHORT, extended, granted, held, key_of, until, waiting_options};
@@ -228,4 +229,29 @@ async fn the_command_makes_a_quorum_of_several_urls() {
     let refused = Command::new(&["lock", "job"]).env("LOCKER_CACHE", &urls(&servers[1..])).run().await;
     assert_eq!(refused.code, Some(78));
     assert!(refused.stderr.contains("a quorum is made of 3, 5, 7... caches, not of 2"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn calls_without_a_majority_cost_a_task_a_member_and_leave_nothing_when_it_is_back() {
+    let mut servers = [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await];
+    let member = |server: &RedisServer| Arc::new(server.redis()) as Arc<dyn QuorumMember>;
+    let locker = Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap();
+    granted(locker.lock("before", LONG).await);
+    servers[1].kill();
+    servers[2].kill();
+    let mut calls = JoinSet::new();
+    for number in 0..300 {
+        let locker = locker.clone();
+        calls.spawn(async move { locker.lock(&format!("job-{number}"), LONG).await.unwrap_err() });
+    }
+    calls.join_all().await;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    until(async || tasks() < 30).await;
+    for server in &mut servers[1..] {
+        server.start_again().await;
+    }
+    until(async || locker.list().await.is_ok_and(|locks| locks.len() <= 1)).await;
+    for server in &servers {
+        until(async || !server.keys().await.iter().any(|key| key.starts_with("lock:job-"))).await;
+    }
 }

@@ -1,8 +1,10 @@
-//! Redis over TLS.
+//! Redis over TLS, also as a member of a quorum.
 
-use locker_host::{ErrorKind, Locker, Redis};
+use std::sync::Arc;
 
-use crate::harness::{Command, LONG, Tls, granted, held};
+use locker_host::{ErrorKind, Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
+
+use crate::harness::{Cluster, Command, LONG, Sentinels, Tls, granted, held, until};
 
 #[tokio::test]
 async fn a_lock_over_tls_is_a_lock() {
@@ -63,4 +65,58 @@ async fn a_certificate_that_is_not_accepted_is_refused_with_its_reason() {
     let tls = Tls::start().await;
     let ran = Command::new(&["lock", "job"]).env("LOCKER_CACHE", &tls.url()).run().await;
     assert!(ran.code == Some(78) && ran.stderr.contains("--ca FILE"), "{ran:?}");
+}
+
+struct Members {
+    cluster: Cluster,
+    sentinels: Sentinels,
+    server: Tls,
+}
+
+impl Members {
+    /// A cluster, a primary with sentinels, and a server with TLS and a login.
+    async fn start() -> Self {
+        let (cluster, sentinels, server) = tokio::join!(Cluster::start(), Sentinels::start(), Tls::start());
+        () = server.plain().run(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all"]).await;
+        () = server.plain().run(&["ACL", "SETUSER", "default", "-@all", "+ping", "+get", "+exists", "+info"]).await;
+        Self { cluster, sentinels, server }
+    }
+
+    fn urls(&self) -> [String; 3] {
+        let server = self.server.url().replace("://", "://app:secret@");
+        [self.cluster.url(), self.sentinels.url(), server]
+    }
+
+    fn locker(&self) -> Locker {
+        let pem = std::fs::read(self.server.authority()).unwrap();
+        let [cluster, sentinels, server] = self.urls().map(|url| Redis::open(&url).unwrap());
+        let members = [cluster, sentinels, server.root_certificates(pem)];
+        let members = members.map(|member| Arc::new(member) as Arc<dyn QuorumMember>);
+        Locker::new(Quorum::new(members.into()).unwrap()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_sentinels_and_a_server_with_tls_and_a_login_are_a_quorum() {
+    let mut members = Members::start().await;
+    let locker = members.locker();
+    let lease = granted(locker.lock("job", LONG).await);
+    until(async || members.server.plain().stored("job").await.is_some()).await;
+    until(async || members.sentinels.primary.stored("job").await.is_some()).await;
+    members.sentinels.primary.kill();
+    held(members.locker().lock("job", LONG).await);
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
+    granted(members.locker().lock("job", LONG).await);
+}
+
+#[tokio::test]
+async fn the_command_takes_urls_with_several_hosts_and_a_login_each() {
+    let members = Members::start().await;
+    let authority = members.server.authority();
+    let locked = Command::new(&["lock", "job", "--ca", authority.to_str().unwrap()])
+        .env("LOCKER_CACHE", &members.urls().join(","))
+        .run()
+        .await;
+    assert_eq!(locked.code, Some(0), "{locked:?}");
+    held(members.locker().lock("job", LONG).await);
 }
