@@ -62,7 +62,7 @@ fn native(url: &str) {
         redis::Client::open(url).and_then(|client| client.get_connection()).expect("the server is there");
     let token = format!("{:016x}", getrandom::u64().expect("there are random bytes"));
     let set = redis::cmd("SET").arg("native").arg(&token).arg("NX").arg("PX").arg(30_000).exec(&mut connection);
-    set.expect("nobody else is here");
+    set.expect("the key is free");
     Command::new("true").status().expect("it can be started");
     let release = redis::cmd("EVAL").arg(RELEASE).arg(1).arg("native").arg(&token).exec(&mut connection);
     release.expect("the server is there");

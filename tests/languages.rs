@@ -52,7 +52,7 @@ async fn an_embedder_runs_plugins_in_two_languages() {
     assert_eq!(server.keys().await, [key_of("fence", "shared/shared")], "they were locked there");
 }
 
-/// Asserts that whoever entered left before anybody else entered, and with a fence that is higher each time.
+/// Asserts that each worker left before the next one entered, each with a higher fence.
 #[track_caller]
 fn took_turns(ran: &Ran, turns: usize) {
     assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -96,7 +96,7 @@ fn try_all<S: Strategy>(
     agrees: &mut impl FnMut(S::Value) -> Result<(), String>,
 ) -> Result<(), TestError<S::Value>> {
     let usual = Config::default();
-    // `PROPTEST_CASES` is 256 unless somebody says otherwise.
+    // `PROPTEST_CASES` is 256 by default.
     let cases = (u64::from(cases) * u64::from(usual.cases) / 256).try_into().unwrap();
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..usual };
     let agrees = Mutex::new(agrees);

@@ -58,9 +58,9 @@ impl Peer {
         match self {
             Self::Locker(locker) => {
                 let lock = locker.lock(name, LockOptions::from(TTL).wait(TTL)).await.expect("the server is there");
-                Held::Locker(lock.granted().expect("nobody holds it for long").token)
+                Held::Locker(lock.granted().expect("each holder releases it soon").token)
             }
-            Self::Rslock(manager) => Held::Rslock(manager.lock(name, TTL).await.expect("nobody holds it for long")),
+            Self::Rslock(manager) => Held::Rslock(manager.lock(name, TTL).await.expect("each holder releases it soon")),
         }
     }
 
@@ -114,7 +114,7 @@ async fn hand_offs(waiters: usize, peer: impl Fn() -> Peer) -> Duration {
                 sleep(Duration::from_millis(2)).await;
                 *released.lock().expect("it is sound") = Some(Instant::now());
                 peer.unlock("turn", held).await;
-                // Where nobody stands in line, whoever has released would often be the one that takes it again.
+                // Where there is no queue, the caller that released the lock would often be the next one.
                 while released.lock().expect("it is sound").is_some() && Instant::now() < end {
                     sleep(Duration::from_millis(1)).await;
                 }

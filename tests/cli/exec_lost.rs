@@ -1,4 +1,4 @@
-//! Commands that run for longer than their lock lasts, and what becomes of them when it is lost, or when somebody dies.
+//! Commands that run for longer than their lock lasts, and what becomes of them when it is lost, or when a process dies.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

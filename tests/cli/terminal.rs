@@ -1,4 +1,4 @@
-//! What somebody sees who watches a terminal.
+//! What a terminal shows.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +17,7 @@ async fn seen(server: &RedisServer, arguments: &[&str]) -> String {
     drop(command);
     let mut seen = Vec::new();
     let reading = tokio::task::spawn_blocking(move || {
-        // When nobody holds the other end any more, that is an error.
+        // When the other end is closed, that is an error.
         _ = File::from(terminal.master).read_to_end(&mut seen);
         String::from_utf8_lossy(&seen).into_owned()
     });

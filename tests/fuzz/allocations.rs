@@ -1,4 +1,4 @@
-//! Counts the memory that a thread takes: the only way to see that somebody takes much of it for a moment.
+//! Counts the memory that a thread takes: the only way to see a short peak.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -21,7 +21,7 @@ fn arguments(bytes: &[u8]) -> impl Iterator<Item = OsString> {
 }
 
 #[tokio::test]
-async fn any_bytes_as_arguments() {
+async fn any_arguments_are_parsed_or_refused() {
     fuzz("arguments", async |bytes| {
         let program = std::iter::once(OsString::from("locker"));
         if let Err(error) = args::Args::try_parse_from(program.chain(arguments(bytes))) {
@@ -37,7 +37,7 @@ async fn whatever_the_arguments_a_process_ends_as_documented() {
     let folder = tempfile::tempdir().unwrap();
     for input in Corpus::of("arguments").inputs {
         let mut command = tokio::process::Command::from(Command::new(&[]).into_std());
-        // What is no text there is nobody's fault here.
+        // Bytes that are no text are not a fault here.
         command.args(arguments(&input)).current_dir(&folder).env("LOCKER_TOKEN", OsStr::from_bytes(b"\xff\x1b"));
         let output = timeout(LONG, command.kill_on_drop(true).output()).await.expect("it ends").unwrap();
         let (code, said) = (output.status.code(), String::from_utf8_lossy(&output.stderr));

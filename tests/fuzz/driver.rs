@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::mutation::Mutation;
 use super::{allocations, panics};
 
-/// How long chance has its way with each target, if nobody says otherwise, and with how many inputs: the same on each machine that
+/// How long each target gets random input by default, and how many inputs: the same on each machine that
 /// is fast enough.
 const USUALLY: (Duration, usize) = (Duration::from_millis(1500), 1000);
 /// More than any input of a hundred kilobytes may take.
@@ -69,7 +69,7 @@ impl Corpus {
         let before = panics::so_far();
         allocations::forget();
         tokio::time::timeout(MOST_TIME, judge(input)).await.expect("it ends");
-        // Also in tasks that nobody waits for.
+        // Also in detached tasks.
         assert_eq!(panics::so_far(), before, "something panicked");
         let most = allocations::most();
         assert!(most < MOST_MEMORY, "{most} bytes of memory were taken");

@@ -6,7 +6,7 @@ use super::{Watched, fuzz, is_fit, shown};
 use crate::harness::{LONG, RedisServer, extended, granted, held};
 
 #[tokio::test]
-async fn any_text_as_a_name() {
+async fn any_text_is_a_name_or_is_refused() {
     let server = RedisServer::start().await;
     let (memory, redis) = (Watched::new(Memory::default()), Watched::new(Redis::open(&server.url()).unwrap()));
     let (on_memory, on_redis) = (Locker::new(memory.clone()).unwrap(), Locker::new(redis.clone()).unwrap());
@@ -31,7 +31,7 @@ async fn lock<C: Cache>(locker: &Locker, store: &Watched<C>, name: &str) {
             locker.inspect(name).await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-            // A name may come from a stranger, and the error go to a terminal.
+            // A name may be untrusted, and the error go to a terminal.
             assert!(!error.to_string().chars().any(char::is_control) && shown(&error).len() < 4096, "{error}");
         }
         assert_eq!(store.asked(), 0);

@@ -1,4 +1,4 @@
-//! Counts panics, also those of tasks that nobody waits for.
+//! Counts panics, also those of detached tasks.
 
 use std::cell::Cell;
 use std::sync::Once;

@@ -151,7 +151,7 @@ impl World {
         judge(self.locker.extend(name, TOKEN, WAIT).await);
         judge(self.locker.inspect(name).await);
         judge(self.locker.unlock(name, TOKEN).await);
-        // A list takes as long as a store is large, and nobody knows how large.
+        // The time of a list depends on the size of the store.
         if let Ok(keys) = timeout(DEADLINE, redis.keys()).await {
             judge(keys.map_err(Error::from));
         }
@@ -210,7 +210,7 @@ impl Cache for Servers {
 }
 
 #[tokio::test]
-async fn any_reply_of_a_server() {
+async fn any_reply_of_a_server_is_survived() {
     let (world, here, mut parts) = (Rc::new(World::new()), LocalSet::new(), JoinSet::new());
     for part in 0..AT_A_TIME {
         let world = world.clone();

@@ -6,7 +6,7 @@ use super::{Watched, fuzz, is_fit, shown};
 use crate::harness::{LONG, granted};
 
 #[tokio::test]
-async fn any_text_as_a_token_or_a_label() {
+async fn any_text_is_a_token_or_a_label_or_is_refused() {
     let memory = Watched::new(Memory::default());
     let locker = Locker::new(memory.clone()).unwrap();
     fuzz("tokens", async |bytes| {
@@ -38,7 +38,7 @@ async fn use_as_token(locker: &Locker, store: &Watched<Memory>, text: &str) {
     assert_eq!(locker.unlock("job", token).await.unwrap(), UnlockOutcome::Released);
 }
 
-/// A label can be read back by all, and the token beside it by nobody.
+/// All callers can read a label, and none the token beside it.
 async fn use_as_label(locker: &Locker, store: &Watched<Memory>, text: &str) {
     store.asked();
     match locker.lock("job", LockOptions::from(LONG).owner(text)).await {

@@ -8,7 +8,7 @@ use super::fuzz;
 use crate::harness::{LONG, RedisServer, until};
 
 #[tokio::test]
-async fn any_time() {
+async fn any_time_to_live_is_used_or_is_refused() {
     let server = RedisServer::start().await;
     let redis = || Redis::open(&server.url()).unwrap();
     let boundless = Limits { max_ttl: Duration::MAX, ..Limits::default() };
@@ -67,7 +67,7 @@ fn expect(error: &Error, ttl: Duration, most: Duration) {
 const A_LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 async fn take(locker: &Locker, most: Duration, ttl: Duration, other: Duration) {
-    // Nobody holds it, so nobody waits, however long they would.
+    // The lock is free, so a wait of any length ends at once.
     match locker.lock("job", LockOptions::from(ttl).wait(other)).await {
         Ok(lock) => {
             let lease = lock.granted().unwrap();

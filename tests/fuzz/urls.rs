@@ -10,7 +10,7 @@ const PASSWORD: &str = "hunter2";
 const LONGEST: usize = 4096;
 
 #[tokio::test]
-async fn any_text_as_a_url() {
+async fn any_text_is_a_url_or_is_refused() {
     fuzz("urls", async |bytes| {
         // Thousands of hosts take what they take.
         let url = &String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST)]);
@@ -23,7 +23,7 @@ async fn any_text_as_a_url() {
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Invalid);
-                // No part of it: nobody knows what was meant by what.
+                // No part of it: any part may be a secret.
                 assert!(!shown(&error).contains(PASSWORD), "{error}");
                 assert!(!error.to_string().chars().any(char::is_control), "{error}");
             }

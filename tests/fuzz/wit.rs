@@ -12,7 +12,7 @@ use crate::harness::{Embedded, LONG, LinkMode, extended, granted};
 const CALLS: usize = 8;
 
 fn scope() -> Scope {
-    // What is waited for is gone soon, however long somebody would wait.
+    // Each lock expires soon, so each wait is short.
     let scope = Scope::new("plugin").unwrap().max_ttl(Duration::from_millis(5));
     scope.max_locks(4).max_requests_per_second(u32::MAX)
 }
@@ -32,7 +32,7 @@ impl Host {
 }
 
 #[tokio::test]
-async fn any_call_of_a_plugin() {
+async fn any_call_of_a_plugin_is_answered() {
     let mut host = Host::start().await;
     let lease = granted(host.locker.lock("other/job", LONG).await);
     fuzz("wit", async |bytes| {

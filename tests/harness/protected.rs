@@ -10,7 +10,7 @@ use locker_host::Lease;
 pub(crate) struct Protected {
     fences: HashSet<u64>,
     highest: u64,
-    /// Until when whoever was let in last may work, unless it has left.
+    /// Until when the last holder may work, unless it has left.
     inside: Option<(u64, Instant)>,
     /// What must never be.
     pub(crate) repeated: Vec<String>,

@@ -103,7 +103,7 @@ impl RedisServer {
         keys
     }
 
-    /// The channels that somebody listens to.
+    /// The channels with subscribers.
     pub(crate) async fn channels(&self) -> Vec<String> {
         self.run(&["PUBSUB", "CHANNELS"]).await
     }
@@ -207,7 +207,7 @@ fn slot_of(key: &str) -> u16 {
     crc % 16384
 }
 
-/// A port that nobody listens on, for now.
+/// A port that is free for now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }

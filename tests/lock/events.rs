@@ -108,7 +108,7 @@ fn losses_are_counted_and_holds_are_timed() {
 }
 
 thread_local! {
-    /// What was said on this thread, if somebody listens.
+    /// The events of this thread, if a test records them.
     static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 

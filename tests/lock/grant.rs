@@ -204,7 +204,7 @@ fn assert_invalid<T: std::fmt::Debug>(outcome: Result<T, locker_host::Error>) {
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
-/// A store that nobody may reach.
+/// A store that must not be reached.
 struct Untouchable;
 
 #[async_trait]

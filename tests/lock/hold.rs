@@ -130,7 +130,7 @@ async fn a_lock_that_another_took_over_is_lost_and_left_alone(
 }
 
 #[rstest]
-#[case::overwritten(&["SET", "lock:job", "stranger"])]
+#[case::overwritten(&["SET", "lock:job", "foreign"])]
 #[case::flushed(&["FLUSHALL"])]
 #[case::expired(&["PEXPIRE", "lock:job", "1"])]
 #[tokio::test]

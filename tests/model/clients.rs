@@ -95,7 +95,7 @@ pub(super) async fn at_once(workers: Vec<impl Worker>) -> Vec<Event> {
     running.join_all().await.concat()
 }
 
-/// Somebody with something to do.
+/// A client with requests to make.
 pub(super) trait Worker: Send + 'static {
     fn work(self) -> impl Future<Output = Vec<Event>> + Send;
 }

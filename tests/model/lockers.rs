@@ -22,7 +22,7 @@ pub(super) enum Act {
 pub(super) enum Whose {
     /// That which oneself was granted last.
     Own,
-    /// That which anybody was granted last.
+    /// The last grant.
     Last,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Person {
     pub(super) locker: Locker,
     pub(super) lock: String,
     pub(super) acts: Vec<Act>,
-    /// The token that anybody was granted last.
+    /// The token of the last grant.
     pub(super) last: Arc<Mutex<String>>,
 }
 
@@ -76,7 +76,7 @@ impl Worker for Person {
     }
 }
 
-/// The token of a grant, or else one that nobody has, and the answer.
+/// The token of a grant, or else an unused one, and the answer.
 fn locked(answer: Result<LockOutcome, Error>) -> (String, Answer) {
     match answer {
         Ok(LockOutcome::Granted(Lease { token, fence, ttl, .. })) => {

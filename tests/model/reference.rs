@@ -78,7 +78,7 @@ struct Held {
     value: String,
     revision: u64,
     ttl: Duration,
-    /// When it expires: nobody knows better than the moments between which its time to live began.
+    /// When it expires: between these moments, since its time to live began between two.
     earliest: Instant,
     latest: Instant,
 }

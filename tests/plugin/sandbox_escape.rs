@@ -236,7 +236,7 @@ fn what_is_no_program_is_refused() {
 async fn a_rogue_that_never_stops_asking_does_not_stop_others() {
     let locker = locker();
     let mut rogue = forceful(&locker, scope()).await;
-    let asking = tokio::spawn(async move { rogue.run(&["ask for ever", "key"]).await });
+    let asking = tokio::spawn(async move { rogue.run(&["ask without end", "key"]).await });
     until(async || asking.is_finished()).await;
     assert!(asking.await.unwrap().starts_with("denied: this plugin has made 1000 requests"));
     granted(locker.lock("job", LONG).await);

@@ -67,7 +67,7 @@ async fn a_lock_whose_answer_was_lost_for_good_is_given_back() {
     world.proxy.next(Fault::LoseAnswer("lock:job"));
     world.proxy.shut();
     assert_eq!(locker.lock("job", LONG).await.unwrap_err().kind(), ErrorKind::Unavailable);
-    assert!(!world.is_free("job").await, "nobody knows, but it was granted");
+    assert!(!world.is_free("job").await, "it was granted, though its caller does not know");
     world.proxy.reopen();
     until(async || world.is_free("job").await).await;
 }

@@ -13,7 +13,7 @@ async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
     let mut server = RedisServer::start().await;
     server.kill();
     let started = Instant::now();
-    let error = Redis::connect(&server.url()).await.expect_err("nobody is there");
+    let error = Redis::connect(&server.url()).await.expect_err("the server is down");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let error = server.locker().lock("job", LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -27,7 +27,7 @@ async fn permit(server: &RedisServer, more: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_login() {
+async fn a_server_that_wants_a_login_is_reported_as_denied() {
     let server = RedisServer::start().await;
     () = server.run(&["CONFIG", "SET", "requirepass", "secret"]).await;
     assert_told(server.locker().lock("job", LONG).await, ErrorKind::Denied, "asks for a login");
@@ -180,14 +180,14 @@ async fn a_server_that_runs_no_scripts() {
 }
 
 #[tokio::test]
-async fn a_replica() {
+async fn a_replica_is_refused_as_unavailable() {
     let (primary, replica) = (RedisServer::start().await, RedisServer::start().await);
     () = replica.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
     assert_told(replica.locker().lock("job", LONG).await, ErrorKind::Unavailable, "is a replica");
 }
 
 #[tokio::test]
-async fn a_server_without_memory() {
+async fn a_server_without_memory_is_reported_as_unavailable() {
     let server = RedisServer::start().await;
     () = server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
     assert_told(server.locker().lock("job", LONG).await, ErrorKind::Unavailable, "is out of memory");

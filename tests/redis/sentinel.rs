@@ -19,7 +19,7 @@ async fn the_sentinels_tell_where_the_primary_is() {
 }
 
 #[tokio::test]
-async fn a_name_that_the_sentinels_do_not_know() {
+async fn a_name_that_the_sentinels_do_not_know_is_unavailable() {
     let sentinels = Sentinels::start().await;
     let url = sentinels.url().replace("/main", "/other");
     let locker = Locker::new(Redis::open(&url).unwrap().timeout(LONG / 60)).unwrap();

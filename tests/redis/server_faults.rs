@@ -74,7 +74,7 @@ fn eight(locker: impl Fn() -> Locker) -> Vec<Locker> {
 #[case::that_forgets(false)]
 #[case::that_keeps_what_it_confirmed(true)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_again_and_again(#[case] keeps: bool) {
+async fn a_server_that_is_killed_again_and_again_lets_no_two_callers_in(#[case] keeps: bool) {
     let mut server = RedisServer::start_with(|_| settings(keeps)).await;
     let overlaps = contend(eight(|| server.locker()), async |seen| {
         for _ in 0..4 {
@@ -88,7 +88,7 @@ async fn a_server_that_is_killed_again_and_again(#[case] keeps: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quorum_whose_servers_are_killed_one_after_the_other() {
+async fn a_quorum_whose_servers_are_killed_one_after_the_other_lets_no_two_callers_in() {
     let mut servers = Vec::new();
     for _ in 0..3 {
         servers.push(RedisServer::start_with(|_| settings(true)).await);
@@ -108,7 +108,7 @@ async fn a_quorum_whose_servers_are_killed_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_with_sentinels_that_is_killed() {
+async fn a_primary_with_sentinels_that_is_killed_repeats_no_fence() {
     let mut sentinels = Sentinels::start().await;
     contend(eight(|| sentinels.locker()), async |seen| {
         sentinels.primary.kill();
@@ -118,7 +118,7 @@ async fn a_primary_with_sentinels_that_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_of_a_cluster_that_is_killed() {
+async fn a_node_of_a_cluster_that_is_killed_repeats_no_fence() {
     let mut cluster = Cluster::start_lopsided().await;
     contend(eight(|| cluster.locker()), async |seen| {
         cluster.nodes[0].kill();
@@ -128,7 +128,7 @@ async fn a_node_of_a_cluster_that_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_of_a_cluster_that_changes_places_with_its_replica() {
+async fn a_node_that_changes_places_with_its_replica_lets_no_two_callers_in() {
     let cluster = Cluster::start_lopsided().await;
     let overlaps = contend(eight(|| cluster.locker()), async |seen| {
         let replica = &cluster.nodes[3];

@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
 
 impl Soak {
     async fn run(self) -> ExitCode {
-        // A server that keeps what it has confirmed: only there nobody may be let in beside another.
+        // A server that keeps what it has confirmed: only there two holders at a time are a violation.
         let settings = ["--appendonly", "yes", "--appendfsync", "always"].map(str::to_owned);
         let mut server = RedisServer::start_with(|_| settings.to_vec()).await;
         let proxy = Proxy::start(&server).await;

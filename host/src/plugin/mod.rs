@@ -288,7 +288,7 @@ fn wait_for<T: Send + 'static>(call: impl Future<Output = Result<T, Error>> + Se
     let (sender, receiver) = sync_channel(1);
     let runtime = background().map_err(|why| Error::new(ErrorKind::Fault, format!("cannot start a thread: {why}")))?;
     runtime.spawn(async move {
-        // Nobody waits for the answer if this fails.
+        // If this fails, the caller is gone.
         _ = sender.send(call.await);
     });
     receiver.recv().unwrap_or_else(|_| Err(Error::new(ErrorKind::Fault, "the call came to no end")))

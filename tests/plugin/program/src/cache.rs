@@ -60,7 +60,7 @@ fn act(words: &[&str]) -> Result<String, Error> {
             let number = |word: &str| word.parse::<u64>().unwrap_or_default() as usize;
             raw_get(number(pointer), number(length)).to_owned()
         }
-        ["ask for ever", key] => loop {
+        ["ask without end", key] => loop {
             get(key)?;
         },
         _ => "what?".to_owned(),
