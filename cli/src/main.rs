@@ -23,12 +23,15 @@ mod signals;
 mod status;
 mod token;
 
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
+use nix::sys::signal::Signal;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Args, Command};
@@ -47,15 +50,34 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::new(args.json, args.quiet);
+    std::panic::set_hook(Box::new(move |panic| report.warn(&format!("a fault of locker: {}", reason(panic)))));
     if matches!(args.command, Command::Exec(_)) {
         report = report.in_background();
     }
-    let exit = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report))).unwrap_or_else(|error| {
-        report.error(&error);
-        Exit::of(&error)
-    });
+    let run = || runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
+    let exit = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => {
+            let exit = Exit::of(&error);
+            // A reader that has seen enough is no fault.
+            if exit != Exit::Signal(Signal::SIGPIPE as i32) {
+                report.error(&error);
+            }
+            exit
+        }
+        // It was reported.
+        Err(_) => Exit::Fault,
+    };
     stderr::drain();
+    if let Some(signal) = exit.deadly_signal() {
+        signals::die_of(signal);
+    }
     exit.into()
+}
+
+/// What a panic says, in one line.
+fn reason(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    panic.payload_as_str().unwrap_or("it has stopped").lines().next().unwrap_or_default().to_owned()
 }
 
 /// A thread for each core if there is work for them, else one.
@@ -64,6 +86,9 @@ fn runtime(command: &Command) -> Result<Runtime> {
         Command::Run(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
+    // Tokio panics if it cannot have the descriptors that it needs, which are fewer than these.
+    let pairs: std::io::Result<[_; 3]> = (|| Ok([UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?]))();
+    drop(pairs.context("cannot start")?);
     builder.enable_all().build().context("cannot start")
 }
 
@@ -98,7 +123,7 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
             let exit = with_locker(&locker, command, report).await;
             if !matches!(exit, Ok(Exit::Lost)) {
                 // Calls that were interrupted are withdrawn. After a loss, that was tried already.
-                locker.close().await;
+                signals::unless_hurried(locker.close()).await;
             }
             exit
         }

@@ -15,7 +15,7 @@ use crate::args::{Grant, Limit, Run};
 use crate::exit_code::{CliError, Exit};
 use crate::output::prefixed::{Lines, Stream};
 use crate::output::{Report, quoted};
-use crate::signals::Signals;
+use crate::signals::{Signals, unless_hurried};
 
 /// Runs all plugins to their ends, and answers as the first of them that failed.
 pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exit> {
@@ -37,10 +37,13 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
     loop {
         let ended = tokio::select! {
             signal = signals.next() => {
-                running.shutdown().await;
-                for instance in instances {
-                    instance.release_all().await;
-                }
+                unless_hurried(async {
+                    running.shutdown().await;
+                    for instance in instances {
+                        instance.release_all().await;
+                    }
+                })
+                .await;
                 return Ok(Exit::Signal(signal as i32));
             }
             ended = running.join_next() => ended,

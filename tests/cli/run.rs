@@ -109,7 +109,7 @@ async fn a_signal_ends_all_plugins_and_releases_their_locks() {
     let waiting = Command::on(&server, &["run", &file, "--", "wait", "job"]).spawn();
     crate::harness::until(async || !server.channels().await.is_empty()).await;
     send(&waiting, Signal::SIGTERM);
-    assert_eq!(Ran::of(waiting).await.code, Some(143));
+    assert_eq!(Ran::of(waiting).await.signal, Some(Signal::SIGTERM));
     held(locker.lock("rogue/job", LockOptions::default()).await);
     locker.unlock("rogue/job", &lease.token).await.unwrap();
     assert!(locker.list().await.unwrap().is_empty());

@@ -1,12 +1,15 @@
 //! What somebody sees who watches a terminal.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::pty::openpty;
+use rstest::rstest;
+use tokio::task::JoinHandle;
 
-use crate::harness::{Command, RedisServer};
+use crate::harness::{Command, LONG, RedisServer, until};
 
 /// Runs `locker` with its words on a terminal, and answers what was seen there.
 async fn seen(server: &RedisServer, arguments: &[&str]) -> String {
@@ -49,4 +52,112 @@ async fn a_wait_shows_nothing_where_there_is_no_terminal() {
     Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
     let ran = Command::on(&server, &["lock", "job", "--wait", "1s"]).run().await;
     assert!(!ran.stderr.contains("waiting"), "{ran:?}");
+}
+
+/// A shell on a terminal of its own, which is the controlling terminal.
+struct Session {
+    shell: tokio::process::Child,
+    keys: File,
+    seen: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
+    _server: RedisServer,
+}
+
+impl Session {
+    /// Runs a script of bash, in which `locker` is the command under test.
+    async fn start(script: &str) -> Self {
+        let (server, terminal) = (RedisServer::start().await, openpty(None, None).unwrap());
+        let script = format!("locker() {{ '{}' \"$@\"; }}; {script}", Command::path("locker").display());
+        let words = ["--ctty", "--wait", "bash", "-c", &script];
+        let mut command = Command::of("setsid".into(), &words).env("LOCKER_CACHE", &server.url()).into_std();
+        let slave = || terminal.slave.try_clone().unwrap();
+        command.stdin(slave()).stdout(slave()).stderr(slave());
+        let shell = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+        let (keys, seen) = (File::from(terminal.master), Arc::new(Mutex::new(String::new())));
+        let (mut screen, shown) = (keys.try_clone().unwrap(), seen.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read) = screen.read(&mut bytes) {
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        });
+        Self { shell, keys, seen, reading, _server: server }
+    }
+
+    async fn until_seen(&self, text: &str) {
+        until(async || self.seen.lock().unwrap().contains(text)).await;
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end of the shell, and answers what was seen.
+    async fn ended(mut self) -> String {
+        tokio::time::timeout(LONG, self.shell.wait()).await.expect("it ends").unwrap();
+        // No process holds the terminal any more.
+        tokio::time::timeout(LONG, self.reading).await.expect("all have ended").unwrap();
+        let seen = self.seen.lock().unwrap();
+        seen.clone()
+    }
+}
+
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
+
+#[rstest]
+#[case::input_from_the_terminal("locker exec l$i -- sh -c 'echo begun; sleep 60'")]
+#[case::input_from_a_pipe("echo | locker exec l$i -- sh -c 'echo begun; sleep 60'")]
+#[case::foreground_of_its_own("echo | locker exec l$i -- sh -c 'stty -echo </dev/tty; echo begun; sleep 60'")]
+#[tokio::test]
+async fn one_ctrl_c_ends_a_loop(#[case] command: &str) {
+    let mut session = Session::start(&format!("for i in 1 2 3; do {command}; done; echo after")).await;
+    session.until_seen("begun").await;
+    session.press(CTRL_C);
+    let seen = session.ended().await;
+    assert!(seen.matches("begun").count() == 1 && !seen.contains("after"), "{seen}");
+}
+
+#[tokio::test]
+async fn one_ctrl_c_ends_a_loop_of_waiters() {
+    let script = "locker lock -q job --ttl 1h; for i in 1 2 3; do locker exec job --wait 1h -- true; done; echo after";
+    let mut session = Session::start(script).await;
+    session.until_seen(r#"waiting for "job""#).await;
+    session.press(CTRL_C);
+    let seen = session.ended().await;
+    assert!(!seen.contains("after"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
+    let ask = "sh -c 'read data; read word </dev/tty; echo got $data $word'";
+    let mut session = Session::start(&format!("echo data | locker exec job -- {ask}; read line; echo then $line")).await;
+    session.press("word\n");
+    session.until_seen("got data word").await;
+    session.press("line\n");
+    session.until_seen("then line").await;
+}
+
+#[rstest]
+#[case::its_own_group("echo | locker exec job -- sh -c 'echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'")]
+#[case::the_foreground(
+    "echo | locker exec job -- sh -c 'read x </dev/tty; echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'"
+)]
+#[case::one_group("locker exec job -- sh -c 'echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'")]
+#[tokio::test]
+async fn ctrl_z_stops_both_and_fg_continues_both(#[case] command: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (go, file) = (folder.path().join("go"), folder.path().join("file"));
+    let command = command.replace("FILE", file.to_str().unwrap());
+    let after = format!("echo suspended; until [ -e {} ]; do sleep 0.02; done; fg; echo after", go.display());
+    let mut session = Session::start(&format!("set -m; {command}; {after}")).await;
+    session.press("word\n");
+    session.until_seen("begun").await;
+    session.press(CTRL_Z);
+    session.until_seen("suspended").await;
+    std::fs::write(file, "").unwrap();
+    assert!(!session.seen.lock().unwrap().contains("done\r\n"), "the command goes on");
+    std::fs::write(go, "").unwrap();
+    let seen = session.ended().await;
+    assert!(seen.contains("done\r\n") && seen.contains("after\r\n"), "{seen}");
 }

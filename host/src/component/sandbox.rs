@@ -84,6 +84,8 @@ fn compiled() -> wasmtime::Result<ComponentPre<State>> {
     let mut config = Config::new();
     // Only debuggers and profilers need what this leaves out, and to register it takes time at each start.
     config.consume_fuel(true).native_unwind_info(false);
+    // It is small, and a process may be forbidden to start threads.
+    config.parallel_compilation(false);
     let engine = Engine::new(&config)?;
     let mut linker = Linker::new(&engine);
     Exports::add_to_linker::<_, HasSelf<CallContext>>(&mut linker, |state: &mut State| &mut state.call)?;
