@@ -100,7 +100,8 @@ async fn a_signal_reaches_the_command_and_the_lock_is_released(#[case] signal: S
 async fn a_signal_ends_a_command_that_is_stopped(
     #[values(Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT)] signal: Signal,
 ) {
-    let running = Running::start_with_ttl("1h", "echo $$ > $0/id; cd $0; touch beat beat.below; exec sleep 60", &[]).await;
+    let running =
+        Running::start_with_ttl("1h", "echo $$ > $0/id; cd $0; touch beat beat.below; exec sleep 60", &[]).await;
     kill(running.command(), Signal::SIGSTOP).unwrap();
     send(&running.locker, signal);
     assert_eq!(running.ended().await.signal, Some(signal));
@@ -146,7 +147,8 @@ async fn a_second_signal_ends_a_waiter_whose_server_hangs() {
 
 #[tokio::test]
 async fn a_second_signal_ends_a_release_on_a_server_that_hangs() {
-    let running = Running::start_with_ttl("1h", "echo $$ > $0/id; cd $0; touch beat beat.below; exec sleep 60", &[]).await;
+    let running =
+        Running::start_with_ttl("1h", "echo $$ > $0/id; cd $0; touch beat beat.below; exec sleep 60", &[]).await;
     kill(running.server.pid(), Signal::SIGSTOP).unwrap();
     kill(running.command(), Signal::SIGKILL).unwrap();
     assert_eq!(hurried(running.locker, Signal::SIGTERM).await, Some(Signal::SIGTERM as i32));

@@ -2,26 +2,39 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use rstest::rstest;
 use tokio::task::JoinHandle;
 
 use crate::harness::{Command, LONG, RedisServer, until};
 
+/// A terminal and what a process has of it. Processes of other tests do not inherit it.
+fn terminal() -> (File, File) {
+    let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let line =
+        File::options().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(ptsname_r(&terminal).unwrap());
+    (File::from(OwnedFd::from(terminal)), line.unwrap())
+}
+
 /// Runs `locker` with its words on a terminal, and answers what was seen there.
 async fn seen(server: &RedisServer, arguments: &[&str]) -> String {
-    let terminal = openpty(None, None).unwrap();
+    let (mut terminal, line) = terminal();
     let mut command = Command::on(server, arguments).env("TERM", "xterm").into_std();
-    let mut child = command.stderr(terminal.slave).spawn().unwrap();
+    let mut child = command.stderr(line).spawn().unwrap();
     // It holds the terminal open.
     drop(command);
     let mut seen = Vec::new();
     let reading = tokio::task::spawn_blocking(move || {
         // When nobody holds the other end any more, that is an error.
-        _ = File::from(terminal.master).read_to_end(&mut seen);
+        _ = terminal.read_to_end(&mut seen);
         String::from_utf8_lossy(&seen).into_owned()
     });
     let seen = tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap().unwrap();
@@ -66,14 +79,13 @@ struct Session {
 impl Session {
     /// Runs a script of bash, in which `locker` is the command under test.
     async fn start(script: &str) -> Self {
-        let (server, terminal) = (RedisServer::start().await, openpty(None, None).unwrap());
+        let (server, (keys, line)) = (RedisServer::start().await, terminal());
         let script = format!("locker() {{ '{}' \"$@\"; }}; {script}", Command::path("locker").display());
         let words = ["--ctty", "--wait", "bash", "-c", &script];
         let mut command = Command::of("setsid".into(), &words).env("LOCKER_CACHE", &server.url()).into_std();
-        let slave = || terminal.slave.try_clone().unwrap();
-        command.stdin(slave()).stdout(slave()).stderr(slave());
+        command.stdin(line.try_clone().unwrap()).stdout(line.try_clone().unwrap()).stderr(line);
         let shell = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
-        let (keys, seen) = (File::from(terminal.master), Arc::new(Mutex::new(String::new())));
+        let seen = Arc::new(Mutex::new(String::new()));
         let (mut screen, shown) = (keys.try_clone().unwrap(), seen.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let mut bytes = [0; 4096];
@@ -106,9 +118,9 @@ const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
 
 #[rstest]
-#[case::input_from_the_terminal("locker exec l$i -- sh -c 'echo begun; sleep 60'")]
-#[case::input_from_a_pipe("echo | locker exec l$i -- sh -c 'echo begun; sleep 60'")]
-#[case::foreground_of_its_own("echo | locker exec l$i -- sh -c 'stty -echo </dev/tty; echo begun; sleep 60'")]
+#[case::input_from_the_terminal("locker exec l$i -- sh -c 'echo begun; exec sleep 60'")]
+#[case::input_from_a_pipe("echo | locker exec l$i -- sh -c 'echo begun; exec sleep 60'")]
+#[case::foreground_of_its_own("echo | locker exec l$i -- sh -c 'stty -echo </dev/tty; echo begun; exec sleep 60'")]
 #[tokio::test]
 async fn one_ctrl_c_ends_a_loop(#[case] command: &str) {
     let mut session = Session::start(&format!("for i in 1 2 3; do {command}; done; echo after")).await;
@@ -131,7 +143,8 @@ async fn one_ctrl_c_ends_a_loop_of_waiters() {
 #[tokio::test]
 async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
     let ask = "sh -c 'read data; read word </dev/tty; echo got $data $word'";
-    let mut session = Session::start(&format!("echo data | locker exec job -- {ask}; read line; echo then $line")).await;
+    let mut session =
+        Session::start(&format!("echo data | locker exec job -- {ask}; read line; echo then $line")).await;
     session.press("word\n");
     session.until_seen("got data word").await;
     session.press("line\n");
@@ -139,7 +152,9 @@ async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
 }
 
 #[rstest]
-#[case::its_own_group("echo | locker exec job -- sh -c 'echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'")]
+#[case::its_own_group(
+    "echo | locker exec job -- sh -c 'echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'"
+)]
 #[case::the_foreground(
     "echo | locker exec job -- sh -c 'read x </dev/tty; echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'"
 )]
