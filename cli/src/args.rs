@@ -234,6 +234,10 @@ pub(crate) struct Run {
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) environment: Vec<String>,
 
+    /// Grant standard input, to a single plugin
+    #[arg(long)]
+    pub(crate) stdin: bool,
+
     /// Grant more
     #[arg(short = 'S', long = "wasi", value_name = "GRANT", value_delimiter = ',')]
     pub(crate) grants: Vec<Grant>,
@@ -288,7 +292,9 @@ pub(crate) enum Limit {
 
 fn limit(text: &str) -> Result<Limit, String> {
     match text.split_once('=') {
-        Some(("max-memory-size", bytes)) => bytes.parse().map(Limit::MaxMemorySize).map_err(|error| error.to_string()),
+        Some(("max-memory-size", bytes)) => {
+            bytes.parse().map(Limit::MaxMemorySize).map_err(|_| format!("{bytes:?} is not a number of bytes"))
+        }
         Some(("timeout", time)) => {
             humantime::parse_duration(time).map(Limit::Timeout).map_err(|error| error.to_string())
         }

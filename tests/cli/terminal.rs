@@ -12,7 +12,7 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use rstest::rstest;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Command, LONG, RedisServer, until};
+use crate::harness::{Command, LONG, RedisServer, rogue, until};
 
 /// A terminal and what a process has of it. Processes of other tests do not inherit it.
 fn terminal() -> (File, File) {
@@ -175,4 +175,24 @@ async fn ctrl_z_stops_both_and_fg_continues_both(#[case] command: &str) {
     std::fs::write(go, "").unwrap();
     let seen = session.ended().await;
     assert!(seen.contains("done\r\n") && seen.contains("after\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_plugin_cannot_forge_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rogue.wasm");
+    std::fs::write(&file, rogue()).unwrap();
+    let script = format!(r#"locker run '{}' -- say "$(printf 'a\033[1K\rlocker: b\tc')""#, file.display());
+    let seen = Session::start(&script).await.ended().await;
+    assert!(seen.ends_with("rogue: a\\u{1b}[1K\\rlocker: b\tc\r\n"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_terminal_shows_that_a_plugin_compiles() {
+    let (folder, caches) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("rogue.wasm");
+    std::fs::write(&file, rogue()).unwrap();
+    let variables = format!("export RAYON_NUM_THREADS=1 XDG_CACHE_HOME='{}'", caches.path().display());
+    let seen = Session::start(&format!("{variables}; locker run '{}' -- say end", file.display())).await.ended().await;
+    assert!(seen.contains("compiling") && seen.contains("rogue: end"), "{seen:?}");
 }
