@@ -152,29 +152,25 @@ async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
 }
 
 #[rstest]
-#[case::its_own_group(
-    "echo | locker exec job -- sh -c 'echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'"
-)]
-#[case::the_foreground(
-    "echo | locker exec job -- sh -c 'read x </dev/tty; echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'"
-)]
-#[case::one_group("locker exec job -- sh -c 'echo begun; until [ -e FILE ]; do sleep 0.02; done; echo done'")]
+#[case::its_own_group("echo | locker exec job -- sh -c 'WORK'")]
+#[case::the_foreground("echo | locker exec job -- sh -c 'read x </dev/tty; WORK'")]
+#[case::one_group("locker exec job -- sh -c 'WORK'")]
 #[tokio::test]
 async fn ctrl_z_stops_both_and_fg_continues_both(#[case] command: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let (go, file) = (folder.path().join("go"), folder.path().join("file"));
-    let command = command.replace("FILE", file.to_str().unwrap());
-    let after = format!("echo suspended; until [ -e {} ]; do sleep 0.02; done; fg; echo after", go.display());
-    let mut session = Session::start(&format!("set -m; {command}; {after}")).await;
+    let file = |name| folder.path().join(name);
+    let work = "echo $$ >id; echo begun; until [ -e go ]; do sleep 0.02; done; echo done";
+    let script = format!("{}; echo suspended; until [ -e go ]; do sleep 0.02; done; fg", command.replace("WORK", work));
+    let mut session = Session::start(&format!("set -m; cd '{}'; {script}", folder.path().display())).await;
     session.press("word\n");
     session.until_seen("begun").await;
     session.press(CTRL_Z);
     session.until_seen("suspended").await;
-    std::fs::write(file, "").unwrap();
-    assert!(!session.seen.lock().unwrap().contains("done\r\n"), "the command goes on");
-    std::fs::write(go, "").unwrap();
+    let id = std::fs::read_to_string(file("id")).unwrap();
+    until(async || std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap().contains(") T ")).await;
+    std::fs::write(file("go"), "").unwrap();
     let seen = session.ended().await;
-    assert!(seen.contains("done\r\n") && seen.contains("after\r\n"), "{seen}");
+    assert!(seen.ends_with("done\r\n"), "{seen}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{Error, ErrorKind, IsTerminal, Result};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -25,6 +25,8 @@ pub(crate) struct Child {
     /// Whether the command's group has, or had, the foreground of the terminal.
     has_terminal: bool,
     was_signalled: bool,
+    /// When the command is continued once more.
+    continue_at: Option<Instant>,
 }
 
 /// On a terminal the command stays in our process group, so that keys like Ctrl-C and Ctrl-Z reach us both.
@@ -58,7 +60,7 @@ impl Child {
         unsafe { command.pre_exec(begin) };
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).ok_or(ErrorKind::NotFound)?;
-        Ok(Self { child, id: Pid::from_raw(id), shared, has_terminal: false, was_signalled: false })
+        Ok(Self { child, id: Pid::from_raw(id), shared, has_terminal: false, was_signalled: false, continue_at: None })
     }
 
     /// Whether this is why a command was not started: its lock counts as lost.
@@ -127,6 +129,8 @@ impl Child {
         if USES_TERMINAL.contains(&signal) && terminal::pass(getpgrp(), self.id) {
             self.has_terminal = true;
             self.signal(Signal::SIGCONT);
+            // Programs that ask for passwords handle the signal, and may stop themselves a little later.
+            self.continue_at = Some(Instant::now() + Duration::from_millis(100));
         } else if USES_TERMINAL.contains(&signal) && terminal::is_there() {
             // In the background, all of the job is stopped. A shell continues it.
             stop_by(signal, true);
@@ -136,6 +140,16 @@ impl Child {
             // Where no shell looks after our group, the system does not stop it.
             self.go_on();
         }
+    }
+
+    /// When the command is to be continued once more.
+    pub(crate) fn continue_at(&self) -> Option<Instant> {
+        self.continue_at
+    }
+
+    pub(crate) fn continue_again(&mut self) {
+        self.continue_at = None;
+        self.signal(Signal::SIGCONT);
     }
 
     /// Continues the command, in the foreground if it was there and we are.

@@ -180,6 +180,7 @@ impl Run<'_> {
         let (mut lost, mut kill) = (false, None);
         let exit = loop {
             let lease = guard.lease();
+            let continue_at = child.continue_at().map(Instant::from_std);
             tokio::select! {
                 // A loss comes first: the guardian may have ended the command because of it.
                 biased;
@@ -191,6 +192,7 @@ impl Run<'_> {
                     child.kill();
                     kill = None;
                 }
+                () = sleep_until(continue_at.unwrap_or_else(Instant::now)), if continue_at.is_some() => child.continue_again(),
                 exit = child.wait() => break exit?,
                 signal = signals.next() => child.on(signal),
                 _ = guard.renewed(&lease), if !lost => self.guard_lease(guardian),
