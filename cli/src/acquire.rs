@@ -42,7 +42,7 @@ async fn tell(locker: &Locker, name: &str) -> std::convert::Infallible {
     const LOOK: Duration = Duration::from_secs(1);
     // Shorter waits show nothing.
     sleep(2 * FRAME).await;
-    let spinner = Spinner(ProgressBar::new_spinner());
+    let spinner = Spinner::new(String::new());
     let mut looked: Option<Instant> = None;
     loop {
         if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -57,8 +57,14 @@ async fn tell(locker: &Locker, name: &str) -> std::convert::Infallible {
     }
 }
 
-/// Leaves the terminal as it was.
-struct Spinner(ProgressBar);
+/// Shows that work goes on, and leaves the terminal as it was.
+pub(crate) struct Spinner(pub(crate) ProgressBar);
+
+impl Spinner {
+    pub(crate) fn new(message: String) -> Self {
+        Self(ProgressBar::new_spinner().with_message(message))
+    }
+}
 
 impl Drop for Spinner {
     fn drop(&mut self) {

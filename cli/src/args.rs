@@ -246,6 +246,10 @@ pub(crate) struct Run {
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) environment: Vec<String>,
 
+    /// Grant standard input, to a single plugin
+    #[arg(long)]
+    pub(crate) stdin: bool,
+
     /// Grant more
     #[arg(short = 'S', long = "wasi", value_name = "GRANT", value_delimiter = ',')]
     pub(crate) grants: Vec<Grant>,

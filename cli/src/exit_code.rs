@@ -4,6 +4,9 @@ use std::error::Error as _;
 use std::process::ExitCode;
 
 use locker_host::{Error, ErrorKind};
+use nix::sys::signal::Signal;
+
+use crate::signals::is_deadly;
 
 /// The exit codes; the numbers are those of sysexits.h where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,14 @@ impl Exit {
             ErrorKind::Invalid => Self::Usage,
             _ => Self::Fault,
         }
+    }
+}
+
+impl Exit {
+    /// The signal that this process is to die of, as its command did. Shells and supervisors tell these from an exit code.
+    pub(crate) fn deadly_signal(self) -> Option<Signal> {
+        let Self::Signal(signal) = self else { return None };
+        Signal::try_from(signal).ok().filter(|signal| is_deadly(*signal))
     }
 }
 

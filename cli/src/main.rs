@@ -23,14 +23,16 @@ mod signals;
 mod status;
 mod token;
 
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use clap::error::ErrorKind::UnknownArgument;
-
 use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
+use nix::sys::signal::Signal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -55,15 +57,31 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::new(args.json, args.quiet);
+    std::panic::set_hook(Box::new(move |panic| report.warn(&format!("a fault of locker: {}", reason(panic)))));
     if matches!(args.command, Command::Exec(_)) {
         report = report.in_background();
     }
-    let exit = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report))).unwrap_or_else(|error| {
-        report.error(&error);
-        Exit::of(&error)
-    });
+    let run = || runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
+    let exit = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => failed(&error, report),
+        // It was reported.
+        Err(_) => Exit::Fault,
+    };
     stderr::drain();
+    if let Some(signal) = exit.deadly_signal() {
+        signals::die_of(signal);
+    }
     exit.into()
+}
+
+/// Reports an error. A reader that has seen enough is none.
+fn failed(error: &anyhow::Error, report: Report) -> Exit {
+    let exit = Exit::of(error);
+    if exit != Exit::Signal(Signal::SIGPIPE as i32) {
+        report.error(error);
+    }
+    exit
 }
 
 /// Templates of units, containers and crontabs write empty variables: they count as unset.
@@ -76,12 +94,20 @@ fn unset_empty_variables() {
     }
 }
 
+/// What a panic says, in one line.
+fn reason(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    panic.payload_as_str().unwrap_or("it has stopped").lines().next().unwrap_or_default().to_owned()
+}
+
 /// A thread for each core if there is work for them, else one.
 fn runtime(command: &Command) -> Result<Runtime> {
     let mut builder = match command {
         Command::Run(_) => Builder::new_multi_thread(),
         _ => Builder::new_current_thread(),
     };
+    // Tokio panics if it cannot have the descriptors that it needs, which are fewer than these.
+    let pairs: std::io::Result<[_; 3]> = (|| Ok([UnixStream::pair()?, UnixStream::pair()?, UnixStream::pair()?]))();
+    drop(pairs.context("cannot start")?);
     builder.enable_all().build().context("cannot start")
 }
 
@@ -119,13 +145,10 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
                 timeout: args.timeout,
             };
             let locker = store.locker()?;
-            let exit = with_locker(&locker, command, report).await.unwrap_or_else(|error| {
-                report.error(&error);
-                Exit::of(&error)
-            });
+            let exit = with_locker(&locker, command, report).await.unwrap_or_else(|error| failed(&error, report));
             if exit != Exit::Lost {
                 // Calls that were interrupted are withdrawn. After a loss, that was tried already.
-                _ = timeout(CLEAN_UP, locker.close()).await;
+                _ = timeout(CLEAN_UP, signals::unless_hurried(locker.close())).await;
             }
             Ok(exit)
         }

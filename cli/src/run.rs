@@ -5,24 +5,32 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use locker_host::{Locker, LockerCtx, Program, ProgramExit, Runner, Scope};
 use tokio::task::JoinSet;
 use wasmtime_wasi::{FsPerms, WasiCtx};
 
+use crate::acquire::Spinner;
 use crate::args::{Grant, Limit, Run};
 use crate::exit_code::{CliError, Exit};
 use crate::output::prefixed::{Lines, Stream};
 use crate::output::{Report, quoted};
-use crate::signals::Signals;
+use crate::signals::{Signals, unless_hurried};
 
 /// Runs all plugins to their ends, and answers as the first of them that failed.
 pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exit> {
+    if run.stdin && (run.plugins.len() > 1 || run.instances > 1) {
+        bail!(CliError(Exit::Usage, "--stdin is for a single plugin in one instance".to_owned()));
+    }
+    // A signal while they compile ends this process: there is nothing to release yet.
+    let loaded = load(locker, &run, report)?;
     let mut signals = Signals::listen()?;
     let mut running = JoinSet::new();
     let mut instances = Vec::new();
-    for (name, (program, plugin)) in load(locker, &run)? {
+    for (name, (program, plugin)) in loaded {
         for number in 1..=run.instances {
             let name = if run.instances == 1 { name.clone() } else { format!("{name}#{number}") };
             let (program, locks, wasi) = (program.clone(), plugin.new_instance(), wasi(&run, &name)?);
@@ -37,10 +45,13 @@ pub(crate) async fn run(locker: &Locker, run: Run, report: Report) -> Result<Exi
     loop {
         let ended = tokio::select! {
             signal = signals.next() => {
-                running.shutdown().await;
-                for instance in instances {
-                    instance.release_all().await;
-                }
+                unless_hurried(async {
+                    running.shutdown().await;
+                    for instance in instances {
+                        instance.release_all().await;
+                    }
+                })
+                .await;
                 return Ok(Exit::Signal(signal as i32));
             }
             ended = running.join_next() => ended,
@@ -69,7 +80,7 @@ fn exit_of(name: &str, ended: &ProgramExit, report: Report) -> Exit {
 }
 
 /// The plugins by their names, each with its scope.
-fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, LockerCtx)>> {
+fn load(locker: &Locker, run: &Run, report: Report) -> Result<BTreeMap<String, (Arc<Program>, LockerCtx)>> {
     let mut runner = Runner::new()?;
     for limit in &run.limits {
         runner = match *limit {
@@ -87,7 +98,7 @@ fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, Lo
                 format!("{} cannot be a namespace: {error}; give one with --namespace", quoted(namespace)),
             )
         })?;
-        let program = Arc::new(program(&runner, path)?);
+        let program = Arc::new(program(&runner, path, report)?);
         if plugins.insert(name.clone(), (program, LockerCtx::new(locker, scope))).is_some() {
             bail!(CliError(
                 Exit::Usage,
@@ -98,14 +109,56 @@ fn load(locker: &Locker, run: &Run) -> Result<BTreeMap<String, (Arc<Program>, Lo
     Ok(plugins)
 }
 
-fn program(runner: &Runner, path: &Path) -> Result<Program> {
-    let cannot =
-        |exit, error: &dyn std::error::Error| CliError(exit, format!("cannot run {}: {error}", path.display()));
+fn program(runner: &Runner, path: &Path, report: Report) -> Result<Program> {
+    let cannot = |exit, reason: &str| CliError(exit, format!("cannot run {}: {reason}", path.display()));
     let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => cannot(Exit::NotFound, &error),
-        _ => cannot(Exit::NotExecutable, &error),
+        ErrorKind::NotFound => cannot(Exit::NotFound, &error.to_string()),
+        _ => cannot(Exit::NotExecutable, &error.to_string()),
     })?;
-    Ok(runner.load(&bytes).map_err(|error| cannot(Exit::NotExecutable, &error))?)
+    let load = || runner.load(&bytes).map_err(|error| error.to_string());
+    let loaded = match bytes.get(..8) {
+        Some(b"\0asm\x01\0\0\0") => {
+            Err("it is a core module, not a component: build it for wasm32-wasip2, or convert \
+                                          it with wasm-tools component new"
+                .to_owned())
+        }
+        Some([b'\0', b'a', b's', b'm', ..]) => while_shown(&format!("compiling {}", path.display()), report, load),
+        _ => Err("it is not a WebAssembly component".to_owned()),
+    };
+    Ok(loaded.map_err(|reason| {
+        let reason = if reason.contains("`locker:locker/cache@") {
+            "it imports locker:locker/cache, which only the locker has: import locker:locker/locker, or compose the \
+             plugin with a component that exports a cache"
+        } else {
+            &reason
+        };
+        cannot(Exit::NotExecutable, reason)
+    })?)
+}
+
+/// Does work that may take seconds. A terminal shows what it is.
+fn while_shown<T>(what: &str, report: Report, work: impl FnOnce() -> T) -> T {
+    const FRAME: Duration = Duration::from_millis(100);
+    if !report.is_watched() {
+        return work();
+    }
+    let (working, is_done) = channel::<()>();
+    let show = move || {
+        // Shorter work shows nothing.
+        if is_done.recv_timeout(2 * FRAME) == Err(RecvTimeoutError::Timeout) {
+            let spinner = Spinner::new(what.to_owned());
+            while is_done.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
+                spinner.0.tick();
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        // Without a thread, nothing is shown.
+        _ = std::thread::Builder::new().spawn_scoped(threads, show);
+        let done = work();
+        drop(working);
+        done
+    })
 }
 
 /// What a plugin is granted: to write lines, and what the user said.
@@ -117,6 +170,9 @@ fn wasi(run: &Run, name: &str) -> Result<WasiCtx> {
         let (host, guest) = dir.split_once("::").unwrap_or((dir, dir));
         let granted = wasi.preopened_dir(host, guest, FsPerms::ReadWrite);
         granted.map_err(|error| CliError(Exit::Refused, format!("cannot grant the folder {host}: {error}")))?;
+    }
+    if run.stdin {
+        wasi.inherit_stdin();
     }
     for grant in &run.grants {
         match grant {

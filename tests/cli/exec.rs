@@ -1,10 +1,10 @@
 //! Running a command under a lock.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, Ran, RedisServer, key_of, send, until};
+use crate::harness::{Command, Ran, RedisServer, Running, key_of, send, until};
 
 #[tokio::test]
 async fn the_command_runs_with_the_lock_and_knows_its_name_fence_and_time() {
@@ -53,7 +53,8 @@ async fn ten_processes_that_increment_a_counter_lose_nothing() {
 #[rstest]
 #[case::done(&["true"], 0)]
 #[case::failed(&["sh", "-c", "exit 42"], 42)]
-#[case::ended_by_a_signal(&["sh", "-c", "kill -KILL $$"], 137)]
+#[case::killed(&["sh", "-c", "kill -KILL $$"], 137)]
+#[case::ended_by_a_signal_of_its_own(&["sh", "-c", "kill -USR1 $$"], 138)]
 #[case::not_found(&["/no/such/command"], 127)]
 #[case::not_executable(&["/etc/passwd"], 126)]
 #[tokio::test]
@@ -70,30 +71,87 @@ async fn a_command_that_cannot_run_leaves_no_lock() {
 }
 
 #[rstest]
-#[case::interrupt(Signal::SIGINT, 130)]
-#[case::terminate(Signal::SIGTERM, 143)]
-#[case::hang_up(Signal::SIGHUP, 129)]
-#[case::quit(Signal::SIGQUIT, 131)]
-#[case::user_1(Signal::SIGUSR1, 138)]
-#[case::user_2(Signal::SIGUSR2, 140)]
 #[tokio::test]
-async fn a_signal_reaches_the_command_and_the_lock_is_released(#[case] signal: Signal, #[case] code: i32) {
+async fn it_dies_of_what_its_command_died_of(#[values("INT", "QUIT", "TERM", "HUP")] signal: &str) {
+    let ran = Command::new(&["exec", "job", "--", "sh", "-c", &format!("kill -{signal} $$")]).run().await;
+    assert_eq!(ran.signal.map(|signal| signal.as_str().to_owned()), Some(format!("SIG{signal}")), "{ran:?}");
+}
+
+#[rstest]
+#[case::interrupt(Signal::SIGINT, None)]
+#[case::terminate(Signal::SIGTERM, None)]
+#[case::hang_up(Signal::SIGHUP, None)]
+#[case::quit(Signal::SIGQUIT, None)]
+#[case::user_1(Signal::SIGUSR1, Some(138))]
+#[case::user_2(Signal::SIGUSR2, Some(140))]
+#[tokio::test]
+async fn a_signal_reaches_the_command_and_the_lock_is_released(#[case] signal: Signal, #[case] code: Option<i32>) {
     let server = RedisServer::start().await;
     let running = Command::on(&server, &["exec", "job", "--", "sleep", "30"]).spawn();
     until(async || server.keys().await.len() == 2).await;
     send(&running, signal);
-    assert_eq!(Ran::of(running).await.code, Some(code));
+    let ran = Ran::of(running).await;
+    assert_eq!((ran.code, ran.signal), (code, Some(signal).filter(|_| code.is_none())));
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_signal_ends_a_wait_at_once() {
+async fn a_signal_ends_a_command_that_is_stopped(
+    #[values(Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT)] signal: Signal,
+) {
+    let running =
+        Running::start_with_ttl("1h", "echo $$ > $0/id; cd $0; touch beat beat.below; exec sleep 60", &[]).await;
+    kill(running.command(), Signal::SIGSTOP).unwrap();
+    send(&running.locker, signal);
+    assert_eq!(running.ended().await.signal, Some(signal));
+}
+
+#[rstest]
+#[case::exec(&["exec", "job", "--wait", "1h", "--", "true"])]
+#[case::lock(&["lock", "job", "--wait", "1h"])]
+#[tokio::test]
+async fn a_signal_ends_a_wait_at_once(#[case] arguments: &[&str]) {
+    let server = RedisServer::start().await;
+    Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
+    let waiting = Command::on(&server, arguments).spawn();
+    until(async || server.queued("job").await == 1).await;
+    send(&waiting, Signal::SIGTERM);
+    assert_eq!(Ran::of(waiting).await.signal, Some(Signal::SIGTERM));
+    assert_eq!(server.queued("job").await, 0);
+}
+
+/// Sends a signal again and again until the process has ended, and answers what it died of.
+async fn hurried(mut child: tokio::process::Child, signal: Signal) -> Option<i32> {
+    until(async || {
+        let has_ended = child.try_wait().unwrap().is_some();
+        if !has_ended {
+            send(&child, signal);
+        }
+        has_ended
+    })
+    .await;
+    std::os::unix::process::ExitStatusExt::signal(&child.wait().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_waiter_whose_server_hangs() {
     let server = RedisServer::start().await;
     Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
     let waiting = Command::on(&server, &["exec", "job", "--wait", "1h", "--", "true"]).spawn();
-    until(async || !server.channels().await.is_empty()).await;
+    until(async || server.queued("job").await == 1).await;
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
     send(&waiting, Signal::SIGTERM);
-    assert_eq!(Ran::of(waiting).await.code, Some(143));
+    assert_eq!(hurried(waiting, Signal::SIGINT).await, Some(Signal::SIGINT as i32));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_release_on_a_server_that_hangs() {
+    let running =
+        Running::start_with_ttl("1h", "echo $$ > $0/id; cd $0; touch beat beat.below; exec sleep 60", &[]).await;
+    kill(running.server.pid(), Signal::SIGSTOP).unwrap();
+    kill(running.command(), Signal::SIGKILL).unwrap();
+    assert_eq!(hurried(running.locker, Signal::SIGTERM).await, Some(Signal::SIGTERM as i32));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod exec;
 mod exec_guardian;
 mod exec_late;
 mod exec_lost;
+mod inherited;
 mod misconfiguration;
 mod run;
 mod subcommands;

@@ -81,7 +81,9 @@ async fn what_is_granted_is_granted() {
 
 #[rstest]
 #[case::no_file(&["run", "/nowhere.wasm"], 127, "No such file")]
-#[case::no_program(&["run", "/etc/hostname"], 126, "no program that can run here")]
+#[case::no_component(&["run", "/etc/hostname"], 126, "cannot run /etc/hostname: it is not a WebAssembly component\n")]
+#[case::input_for_two(&["run", "--stdin", "a.wasm", "b.wasm"], 64, "single plugin")]
+#[case::no_number(&["run", "-W", "max-memory-size=64M", "a.wasm"], 64, "not a number of bytes")]
 #[case::no_plugin(&["run"], 64, "PLUGIN.wasm")]
 #[case::no_such_limit(&["run", "-W", "speed=1", "a.wasm"], 64, "max-memory-size")]
 #[case::no_namespace(&["run", "--namespace", "a/b", "/etc/hostname"], 64, "--namespace")]
@@ -90,6 +92,30 @@ async fn what_is_granted_is_granted() {
 async fn what_cannot_run_is_refused(#[case] arguments: &[&str], #[case] code: i32, #[case] words: &str) {
     let ran = Command::new(arguments).run().await;
     assert!(ran.code == Some(code) && ran.stderr.contains(words), "{ran:?}");
+}
+
+#[rstest]
+#[case::a_core_module(b"\0asm\x01\0\0\0", "it is a core module, not a component: build it for wasm32-wasip2")]
+#[case::the_component_itself(locker_host::COMPONENT, "it imports locker:locker/cache")]
+#[tokio::test]
+async fn a_file_that_is_no_plugin_is_refused_in_one_sentence(#[case] bytes: &[u8], #[case] words: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.wasm");
+    std::fs::write(&path, bytes).unwrap();
+    let ran = Command::new(&["run", path.to_str().unwrap()]).run().await;
+    assert!(ran.code == Some(126) && ran.stderr.contains(words), "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1);
+}
+
+#[tokio::test]
+async fn a_plugin_reads_standard_input_only_if_it_is_granted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = file(folder.path(), "rogue.wasm");
+    let read = async |options: &[&str]| {
+        let arguments = [&["run"], options, &[&file, "--", "input"]].concat();
+        Command::new(&arguments).run_with_input("some words").await.stdout
+    };
+    assert_eq!((read(&["--stdin"]).await, read(&[]).await), ("rogue: some words\n".into(), "rogue: \n".into()));
 }
 
 #[tokio::test]
@@ -109,7 +135,7 @@ async fn a_signal_ends_all_plugins_and_releases_their_locks() {
     let waiting = Command::on(&server, &["run", &file, "--", "wait", "job"]).spawn();
     crate::harness::until(async || !server.channels().await.is_empty()).await;
     send(&waiting, Signal::SIGTERM);
-    assert_eq!(Ran::of(waiting).await.code, Some(143));
+    assert_eq!(Ran::of(waiting).await.signal, Some(Signal::SIGTERM));
     held(locker.lock("rogue/job", LockOptions::default()).await);
     locker.unlock("rogue/job", &lease.token).await.unwrap();
     assert!(locker.list().await.unwrap().is_empty());

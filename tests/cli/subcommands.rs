@@ -137,7 +137,7 @@ async fn status_follows_a_lock_until_it_is_interrupted() {
         assert_eq!(told().await, "nobody");
     }
     send(&watching, Signal::SIGINT);
-    assert_eq!(Ran::of(watching).await.code, Some(130));
+    assert_eq!(Ran::of(watching).await.signal, Some(Signal::SIGINT));
 }
 
 #[tokio::test]

@@ -1,24 +1,40 @@
 //! What a terminal shows.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use rstest::rstest;
+use tokio::task::JoinHandle;
 
-use crate::harness::{Command, RedisServer};
+use crate::harness::{Command, LONG, RedisServer, rogue, until};
+
+/// A terminal and what a process has of it. Processes of other tests do not inherit it.
+fn terminal() -> (File, File) {
+    let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let line =
+        File::options().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(ptsname_r(&terminal).unwrap());
+    (File::from(OwnedFd::from(terminal)), line.unwrap())
+}
 
 /// Runs `locker` with its words on a terminal, and answers what was seen there.
 async fn seen(server: &RedisServer, arguments: &[&str]) -> String {
-    let terminal = openpty(None, None).unwrap();
+    let (mut terminal, line) = terminal();
     let mut command = Command::on(server, arguments).env("TERM", "xterm").into_std();
-    let mut child = command.stderr(terminal.slave).spawn().unwrap();
+    let mut child = command.stderr(line).spawn().unwrap();
     // It holds the terminal open.
     drop(command);
     let mut seen = Vec::new();
     let reading = tokio::task::spawn_blocking(move || {
         // When the other end is closed, that is an error.
-        _ = File::from(terminal.master).read_to_end(&mut seen);
+        _ = terminal.read_to_end(&mut seen);
         String::from_utf8_lossy(&seen).into_owned()
     });
     let seen = tokio::time::timeout(Duration::from_secs(60), reading).await.unwrap().unwrap();
@@ -49,4 +65,130 @@ async fn a_wait_shows_nothing_where_there_is_no_terminal() {
     Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
     let ran = Command::on(&server, &["lock", "job", "--wait", "1s"]).run().await;
     assert!(!ran.stderr.contains("waiting"), "{ran:?}");
+}
+
+/// A shell on a terminal of its own, which is the controlling terminal.
+struct Session {
+    shell: tokio::process::Child,
+    keys: File,
+    seen: Arc<Mutex<String>>,
+    reading: JoinHandle<()>,
+    _server: RedisServer,
+}
+
+impl Session {
+    /// Runs a script of bash, in which `locker` is the command under test.
+    async fn start(script: &str) -> Self {
+        let (server, (keys, line)) = (RedisServer::start().await, terminal());
+        let script = format!("locker() {{ '{}' \"$@\"; }}; {script}", Command::path("locker").display());
+        let words = ["--ctty", "--wait", "bash", "-c", &script];
+        let mut command = Command::of("setsid".into(), &words).env("LOCKER_CACHE", &server.url()).into_std();
+        command.stdin(line.try_clone().unwrap()).stdout(line.try_clone().unwrap()).stderr(line);
+        let shell = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+        let seen = Arc::new(Mutex::new(String::new()));
+        let (mut screen, shown) = (keys.try_clone().unwrap(), seen.clone());
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read) = screen.read(&mut bytes) {
+                shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        });
+        Self { shell, keys, seen, reading, _server: server }
+    }
+
+    async fn until_seen(&self, text: &str) {
+        until(async || self.seen.lock().unwrap().contains(text)).await;
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for the end of the shell, and answers what was seen.
+    async fn ended(mut self) -> String {
+        tokio::time::timeout(LONG, self.shell.wait()).await.expect("it ends").unwrap();
+        // No process holds the terminal any more.
+        tokio::time::timeout(LONG, self.reading).await.expect("all have ended").unwrap();
+        let seen = self.seen.lock().unwrap();
+        seen.clone()
+    }
+}
+
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
+
+#[rstest]
+#[case::input_from_the_terminal("locker exec l$i -- sh -c 'echo begun; exec sleep 60'")]
+#[case::input_from_a_pipe("echo | locker exec l$i -- sh -c 'echo begun; exec sleep 60'")]
+#[case::foreground_of_its_own("echo | locker exec l$i -- sh -c 'stty -echo </dev/tty; echo begun; exec sleep 60'")]
+#[tokio::test]
+async fn one_ctrl_c_ends_a_loop(#[case] command: &str) {
+    let mut session = Session::start(&format!("for i in 1 2 3; do {command}; done; echo after")).await;
+    session.until_seen("begun").await;
+    session.press(CTRL_C);
+    let seen = session.ended().await;
+    assert!(seen.matches("begun").count() == 1 && !seen.contains("after"), "{seen}");
+}
+
+#[tokio::test]
+async fn one_ctrl_c_ends_a_loop_of_waiters() {
+    let script = "locker lock -q job --ttl 1h; for i in 1 2 3; do locker exec job --wait 1h -- true; done; echo after";
+    let mut session = Session::start(script).await;
+    session.until_seen(r#"waiting for "job""#).await;
+    session.press(CTRL_C);
+    let seen = session.ended().await;
+    assert!(!seen.contains("after"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
+    let ask = "sh -c 'read data; read word </dev/tty; echo got $data $word'";
+    let mut session =
+        Session::start(&format!("echo data | locker exec job -- {ask}; read line; echo then $line")).await;
+    session.press("word\n");
+    session.until_seen("got data word").await;
+    session.press("line\n");
+    session.until_seen("then line").await;
+}
+
+#[rstest]
+#[case::its_own_group("echo | locker exec job -- sh -c 'WORK'")]
+#[case::the_foreground("echo | locker exec job -- sh -c 'read x </dev/tty; WORK'")]
+#[case::one_group("locker exec job -- sh -c 'WORK'")]
+#[tokio::test]
+async fn ctrl_z_stops_both_and_fg_continues_both(#[case] command: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name| folder.path().join(name);
+    let work = "echo $$ >id; echo begun; until [ -e go ]; do sleep 0.02; done; echo done";
+    let script = format!("{}; echo suspended; until [ -e go ]; do sleep 0.02; done; fg", command.replace("WORK", work));
+    let mut session = Session::start(&format!("set -m; cd '{}'; {script}", folder.path().display())).await;
+    session.press("word\n");
+    session.until_seen("begun").await;
+    session.press(CTRL_Z);
+    session.until_seen("suspended").await;
+    let id = std::fs::read_to_string(file("id")).unwrap();
+    until(async || std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap().contains(") T ")).await;
+    std::fs::write(file("go"), "").unwrap();
+    let seen = session.ended().await;
+    assert!(seen.ends_with("done\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_plugin_cannot_forge_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rogue.wasm");
+    std::fs::write(&file, rogue()).unwrap();
+    let script = format!(r#"locker run '{}' -- say "$(printf 'a\033[1K\rlocker: b\tc')""#, file.display());
+    let seen = Session::start(&script).await.ended().await;
+    assert!(seen.ends_with("rogue: a\\u{1b}[1K\\rlocker: b\tc\r\n"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_terminal_shows_that_a_plugin_compiles() {
+    let (folder, caches) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("rogue.wasm");
+    std::fs::write(&file, rogue()).unwrap();
+    let variables = format!("export RAYON_NUM_THREADS=1 XDG_CACHE_HOME='{}'", caches.path().display());
+    let seen = Session::start(&format!("{variables}; locker run '{}' -- say end", file.display())).await.ended().await;
+    assert!(seen.contains("compiling") && seen.contains("rogue: end"), "{seen:?}");
 }

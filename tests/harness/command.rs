@@ -1,5 +1,6 @@
 //! The command `locker`, as a process.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -17,6 +18,8 @@ pub(crate) struct Command(tokio::process::Command);
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
+    /// What it died of.
+    pub(crate) signal: Option<Signal>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -86,6 +89,12 @@ impl Command {
         self.0.stdout(Stdio::piped()).stderr(pipe).spawn().unwrap()
     }
 
+    /// Starts it with a standard output that no one reads.
+    pub(crate) fn spawn_without_reader(mut self) -> Child {
+        let (_, writer) = std::io::pipe().unwrap();
+        self.0.stdout(writer).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     pub(crate) async fn run(self) -> Ran {
         Ran::of(self.spawn()).await
     }
@@ -110,6 +119,7 @@ impl Ran {
         let output = tokio::time::timeout(2 * LONG, child.wait_with_output()).await.expect("it ends").unwrap();
         Self {
             code: output.status.code(),
+            signal: output.status.signal().map(|signal| signal.try_into().unwrap()),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }

@@ -4,14 +4,17 @@ use std::ffi::OsString;
 use std::io::{Error, ErrorKind, IsTerminal, Result};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpgrp};
 use tokio::process::Command;
 
 use super::guardian::{Guardian, TOO_LATE, check, time};
+use super::terminal;
 use crate::exit_code::Exit;
+use crate::signals::{Signals, is_deadly, restore, stop_by, was_ignored};
 
 /// The command, and with it all that it starts, unless it shares our process group.
 pub(crate) struct Child {
@@ -19,6 +22,11 @@ pub(crate) struct Child {
     /// Outlives the child: what the command left behind is still in its group.
     id: Pid,
     shared: bool,
+    /// Whether the command's group has, or had, the foreground of the terminal.
+    has_terminal: bool,
+    was_signalled: bool,
+    /// When the command is continued once more.
+    continue_at: Option<Instant>,
 }
 
 /// On a terminal the command stays in our process group, so that keys like Ctrl-C and Ctrl-Z reach us both.
@@ -41,14 +49,18 @@ impl Child {
         if !shared {
             command.process_group(0);
         }
+        let mask = SigSet::thread_get_mask()?;
         let (page, lost_at) = (guardian.map(Guardian::page), time(lost_at));
         // We may be stopped at any moment, so the process that becomes the command looks at the clock as the last thing.
-        let begin = move || Ok(page.map_or_else(|| check(lost_at), |page| page.announce_command(lost_at))?);
+        let begin = move || {
+            restore(&mask)?;
+            Ok(page.map_or_else(|| check(lost_at), |page| page.announce_command(lost_at))?)
+        };
         // SAFETY: it makes a few system calls and writes to memory that is mapped, and allocates nothing.
         unsafe { command.pre_exec(begin) };
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).ok_or(ErrorKind::NotFound)?;
-        Ok(Self { child, id: Pid::from_raw(id), shared })
+        Ok(Self { child, id: Pid::from_raw(id), shared, has_terminal: false, was_signalled: false, continue_at: None })
     }
 
     /// Whether this is why a command was not started: its lock counts as lost.
@@ -58,13 +70,95 @@ impl Child {
 
     /// Waits for the command itself to end.
     pub(crate) async fn wait(&mut self) -> Result<Exit> {
-        Ok(exit(self.child.wait().await?))
+        let exit = exit(self.child.wait().await?);
+        if self.has_terminal {
+            terminal::pass(self.id, getpgrp());
+            self.has_terminal = false;
+            // The keys of the terminal have reached the command only, and are meant for all that was started with it.
+            let of_a_key = |signal: &Signal| matches!(signal, Signal::SIGINT | Signal::SIGQUIT) && !self.was_signalled;
+            if let Exit::Signal(signal) = exit
+                && let Some(signal) = Signal::try_from(signal).ok().filter(of_a_key)
+            {
+                _ = kill(Pid::from_raw(0), signal);
+            }
+        }
+        Ok(exit)
+    }
+
+    /// Listens to what a command in a group of its own needs: a terminal stops and continues only our group.
+    pub(crate) fn listen(signals: &mut Signals) -> anyhow::Result<()> {
+        if shares_our_group() {
+            return Ok(());
+        }
+        // The order counts: after SIGCONT, the command is no longer stopped.
+        let stops = Some(Signal::SIGTSTP).filter(|signal| !was_ignored(*signal));
+        signals.add(stops.into_iter().chain([Signal::SIGCONT, Signal::SIGCHLD]))
+    }
+
+    /// Does what a signal asks for.
+    pub(crate) fn on(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGCHLD => self.follow_stop(),
+            Signal::SIGCONT => self.go_on(),
+            Signal::SIGTSTP => {
+                self.signal(signal);
+                stop_by(signal, false);
+            }
+            signal => self.pass_on(signal),
+        }
     }
 
     /// Passes on what we were sent. The terminal has sent to the whole group what its keys stand for.
-    pub(crate) fn pass_on(&self, signal: Signal) {
-        if !(self.shared && matches!(signal, Signal::SIGINT | Signal::SIGQUIT)) {
-            self.signal(signal);
+    fn pass_on(&mut self, signal: Signal) {
+        if self.shared && matches!(signal, Signal::SIGINT | Signal::SIGQUIT) {
+            return;
+        }
+        self.was_signalled = true;
+        self.signal(signal);
+        if is_deadly(signal) {
+            // A command that is stopped ends only once it is continued.
+            self.signal(Signal::SIGCONT);
+        }
+    }
+
+    /// The command may have been stopped because it uses the terminal, or by a key.
+    fn follow_stop(&mut self) {
+        const USES_TERMINAL: [Signal; 2] = [Signal::SIGTTIN, Signal::SIGTTOU];
+        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+        let Ok(WaitStatus::Stopped(_, signal)) = waitid(Id::Pid(self.id), flags) else { return };
+        if USES_TERMINAL.contains(&signal) && terminal::pass(getpgrp(), self.id) {
+            self.has_terminal = true;
+            self.signal(Signal::SIGCONT);
+            // Programs that ask for passwords handle the signal, and may stop themselves a little later.
+            self.continue_at = Some(Instant::now() + Duration::from_millis(100));
+        } else if USES_TERMINAL.contains(&signal) && terminal::is_there() {
+            // In the background, all of the job is stopped. A shell continues it.
+            stop_by(signal, true);
+        } else if signal == Signal::SIGTSTP && self.has_terminal {
+            terminal::pass(self.id, getpgrp());
+            stop_by(signal, true);
+            // Where no shell looks after our group, the system does not stop it.
+            self.go_on();
+        }
+    }
+
+    /// When the command is to be continued once more.
+    pub(crate) fn continue_at(&self) -> Option<Instant> {
+        self.continue_at
+    }
+
+    pub(crate) fn continue_again(&mut self) {
+        self.continue_at = None;
+        self.signal(Signal::SIGCONT);
+    }
+
+    /// Continues the command, in the foreground if it was there and we are.
+    fn go_on(&mut self) {
+        if self.has_terminal {
+            terminal::pass(getpgrp(), self.id);
+        }
+        if !self.shared {
+            self.signal(Signal::SIGCONT);
         }
     }
 

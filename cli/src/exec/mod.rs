@@ -1,9 +1,10 @@
 //! `locker exec`: runs a command while it holds a lock.
 //!
-//! - `child`: the command; `guardian`: the process that stops it when `locker` cannot.
+//! - `child`: the command; `guardian`: the process that stops it when `locker` cannot; `terminal`: its foreground.
 
 pub(crate) mod child;
 pub(crate) mod guardian;
+mod terminal;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
@@ -22,7 +23,7 @@ use crate::acquire::{Acquired, acquire};
 use crate::args::{Exec, OnLost};
 use crate::exit_code::{CliError, Exit};
 use crate::output::Report;
-use crate::signals::Signals;
+use crate::signals::{Signals, end_begins, unless_hurried};
 
 pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<Exit> {
     let times = Times::of(&exec)?;
@@ -46,11 +47,15 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
     match run.supervise(&mut signals).await? {
         Ended::Lost => {
             // Others need not wait for what is left of it. If this fails, it frees itself soon.
-            _ = timeout(Duration::from_secs(1), guard.release()).await;
+            _ = unless_hurried(timeout(Duration::from_secs(1), guard.release())).await;
             Ok(Exit::Lost)
         }
         Ended::SpawnFailed(exit) => release(guard, Duration::ZERO, exit, report).await,
         Ended::By(exit) => {
+            if matches!(exit, Exit::Signal(_)) {
+                // The terminal may have sent it to the command and to us.
+                end_begins();
+            }
             let rest = exec.min_hold.unwrap_or_default().saturating_sub(started.elapsed());
             release(guard, rest, exit, report).await
         }
@@ -61,9 +66,9 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
 async fn release(guard: Guard, rest: Duration, exit: Exit, report: Report) -> Result<Exit> {
     let name = guard.name().to_owned();
     let ours = if rest.is_zero() {
-        guard.release().await.map(|unlocked| unlocked == UnlockOutcome::Released)
+        unless_hurried(guard.release()).await.map(|unlocked| unlocked == UnlockOutcome::Released)
     } else {
-        guard.release_after(rest).await.map(|extended| matches!(extended, ExtendOutcome::Extended(_)))
+        unless_hurried(guard.release_after(rest)).await.map(|extended| matches!(extended, ExtendOutcome::Extended(_)))
     };
     match ours {
         Ok(true) => Ok(exit),
@@ -147,6 +152,7 @@ impl Run<'_> {
             }
         };
         let environment = environment(guard, token.as_ref().ok());
+        Child::listen(signals)?;
         self.guard_lease(guardian.as_ref());
         if !guard.is_held() {
             return Ok(self.not_begun(&guard.lost().await));
@@ -174,6 +180,7 @@ impl Run<'_> {
         let (mut lost, mut kill) = (false, None);
         let exit = loop {
             let lease = guard.lease();
+            let continue_at = child.continue_at().map(Instant::from_std);
             tokio::select! {
                 // A loss comes first: the guardian may have ended the command because of it.
                 biased;
@@ -185,8 +192,9 @@ impl Run<'_> {
                     child.kill();
                     kill = None;
                 }
+                () = sleep_until(continue_at.unwrap_or_else(Instant::now)), if continue_at.is_some() => child.continue_again(),
                 exit = child.wait() => break exit?,
-                signal = signals.next() => child.pass_on(signal),
+                signal = signals.next() => child.on(signal),
                 _ = guard.renewed(&lease), if !lost => self.guard_lease(guardian),
             }
         };

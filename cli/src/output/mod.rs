@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use locker_host::{Error, ErrorKind, ExtendOutcome, Holder, Lease, UnlockOutcome};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+
+use crate::exit_code::{CliError, Exit};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Report {
@@ -154,7 +157,7 @@ const ABSENT: &str = "is not held: it was released, has expired, or was never ta
 const HELD_BY_OTHER: &str = "is held by another token, and was left alone";
 
 fn line(text: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+    writeln!(std::io::stdout(), "{text}").map_err(unwritten)
 }
 
 fn lease_fields(lease: &Lease) -> Value {
@@ -191,5 +194,14 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// Writes bytes to standard output.
 pub(crate) fn print(bytes: &[u8]) -> Result<()> {
-    std::io::stdout().write_all(bytes).context("cannot write to standard output")
+    std::io::stdout().write_all(bytes).map_err(unwritten)
+}
+
+/// A process whose reader has gone dies of SIGPIPE, which Rust ignores.
+fn unwritten(error: std::io::Error) -> anyhow::Error {
+    let exit = match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Exit::Signal(Signal::SIGPIPE as i32),
+        _ => Exit::Fault,
+    };
+    CliError(exit, format!("cannot write to standard output: {error}")).into()
 }

@@ -56,12 +56,32 @@ impl Line {
         if !self.begun.ends_with(b"\n") {
             self.begun.push(b'\n');
         }
-        let line = std::mem::take(&mut self.begun);
+        let mut line = std::mem::take(&mut self.begun);
+        let is_terminal = match self.stream {
+            Stream::Output => std::io::IsTerminal::is_terminal(&std::io::stdout()),
+            Stream::Error => std::io::IsTerminal::is_terminal(&std::io::stderr()),
+        };
+        if is_terminal {
+            line = visible(&line);
+        }
         match self.stream {
             Stream::Output => std::io::stdout().lock().write_all(&line),
             Stream::Error => std::io::stderr().lock().write_all(&line),
         }
     }
+}
+
+/// The line with its control characters escaped. On a terminal they could overwrite the prefix, and pass for others.
+fn visible(line: &[u8]) -> Vec<u8> {
+    let mut text = String::with_capacity(line.len());
+    for char in String::from_utf8_lossy(line).chars() {
+        if char.is_control() && !matches!(char, '\n' | '\t') {
+            text.extend(char.escape_default());
+        } else {
+            text.push(char);
+        }
+    }
+    text.into_bytes()
 }
 
 impl Drop for Line {

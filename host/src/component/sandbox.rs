@@ -98,6 +98,8 @@ fn compiled() -> wasmtime::Result<ComponentPre<State>> {
     config.consume_fuel(true).native_unwind_info(false);
     // The default reserves 4 GiB of addresses for each instance, which a limit of the process (`ulimit -v`) may not allow.
     config.memory_reservation(RESERVATION).memory_reservation_for_growth(0).memory_guard_size(GUARD);
+    // It is small, and a process may be forbidden to start threads.
+    config.parallel_compilation(false);
     let engine = Engine::new(&config)?;
     let mut linker = Linker::new(&engine);
     Exports::add_to_linker::<_, HasSelf<CallContext>>(&mut linker, |state: &mut State| &mut state.call)?;

@@ -105,6 +105,10 @@ impl Watch {
             // SAFETY: ignoring a signal runs no code.
             _ = unsafe { signal(ignored, SigHandler::SigIgn) };
         }
+        for ours in [Signal::SIGTSTP, Signal::SIGCONT, Signal::SIGCHLD] {
+            // SAFETY: the default disposition runs no code.
+            _ = unsafe { signal(ours, SigHandler::SigDfl) };
+        }
         _ = nix::sys::prctl::set_name(c"locker-guardian");
         for stream in 0..3 {
             _ = close(stream);

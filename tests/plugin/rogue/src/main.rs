@@ -28,6 +28,7 @@ fn main() {
         ["trap"] => std::process::abort(),
         ["fail"] => std::process::exit(1),
         ["say", text] => print!("{text}"),
+        ["input"] => println!("{}", std::io::read_to_string(std::io::stdin()).unwrap_or_default()),
         ["read", path] => println!("{:?}", std::fs::read_to_string(path)),
         ["write", path, text] => println!("{:?}", std::fs::write(path, text)),
         ["env"] => println!("{:?}", std::env::vars().collect::<Vec<_>>()),
