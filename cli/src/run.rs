@@ -143,17 +143,15 @@ fn while_shown<T>(what: &str, report: Report, work: impl FnOnce() -> T) -> T {
         return work();
     }
     let (working, is_done) = channel::<()>();
+    let spinner = Spinner::new(what.to_owned());
+    spinner.0.tick();
     let show = move || {
-        // Shorter work shows nothing.
-        if is_done.recv_timeout(2 * FRAME) == Err(RecvTimeoutError::Timeout) {
-            let spinner = Spinner::new(what.to_owned());
-            while is_done.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
-                spinner.0.tick();
-            }
+        while is_done.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
+            spinner.0.tick();
         }
     };
     std::thread::scope(|threads| {
-        // Without a thread, nothing is shown.
+        // Without a thread, what is shown does not move.
         _ = std::thread::Builder::new().spawn_scoped(threads, show);
         let done = work();
         drop(working);

@@ -83,7 +83,7 @@ async fn what_is_granted_is_granted() {
 #[case::no_file(&["run", "/nowhere.wasm"], 127, "No such file")]
 #[case::no_component(&["run", "/etc/hostname"], 126, "cannot run /etc/hostname: it is not a WebAssembly component\n")]
 #[case::input_for_two(&["run", "--stdin", "a.wasm", "b.wasm"], 64, "single plugin")]
-#[case::no_number(&["run", "-W", "max-memory-size=64M", "a.wasm"], 64, "not a number of bytes")]
+#[case::no_number(&["run", "-W", "max-memory-size=64Q", "a.wasm"], 64, "no number of bytes")]
 #[case::no_plugin(&["run"], 64, "PLUGIN.wasm")]
 #[case::no_such_limit(&["run", "-W", "speed=1", "a.wasm"], 64, "max-memory-size")]
 #[case::no_namespace(&["run", "--namespace", "a/b", "/etc/hostname"], 64, "--namespace")]
