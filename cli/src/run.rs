@@ -144,8 +144,8 @@ fn while_shown<T>(what: &str, report: Report, work: impl FnOnce() -> T) -> T {
     }
     let (working, is_done) = channel::<()>();
     let show = move || {
-        // Shorter work shows nothing.
-        if is_done.recv_timeout(2 * FRAME) == Err(RecvTimeoutError::Timeout) {
+        // Code that was kept is there sooner.
+        if is_done.recv_timeout(FRAME / 2) == Err(RecvTimeoutError::Timeout) {
             let spinner = Spinner::new(what.to_owned());
             while is_done.recv_timeout(FRAME) == Err(RecvTimeoutError::Timeout) {
                 spinner.0.tick();
