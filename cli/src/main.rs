@@ -24,7 +24,6 @@ mod status;
 mod token;
 
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -35,7 +34,7 @@ use nix::sys::signal::Signal;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::{Args, Command};
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, FAULT};
 use crate::output::{Report, print, stderr};
 use crate::token::read_token;
 
@@ -50,24 +49,25 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::new(args.json, args.quiet);
-    std::panic::set_hook(Box::new(move |panic| report.warn(&format!("a fault of locker: {}", reason(panic)))));
+    std::panic::set_hook(Box::new(move |panic| {
+        report.warn(&format!("a fault of locker: {}", reason(panic)));
+        // A runtime that lacks threads would wait for them for ever. If there is a command, its guardian stops it.
+        if std::thread::current().name() == Some("main") {
+            std::process::exit(FAULT.into());
+        }
+    }));
     if matches!(args.command, Command::Exec(_)) {
         report = report.in_background();
     }
-    let run = || runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
-    let exit = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(exit)) => exit,
-        Ok(Err(error)) => {
-            let exit = Exit::of(&error);
-            // A reader that has seen enough is no fault.
-            if exit != Exit::Signal(Signal::SIGPIPE as i32) {
-                report.error(&error);
-            }
-            exit
+    let ran = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
+    let exit = ran.unwrap_or_else(|error| {
+        let exit = Exit::of(&error);
+        // A reader that has seen enough is no fault.
+        if exit != Exit::Signal(Signal::SIGPIPE as i32) {
+            report.error(&error);
         }
-        // It was reported.
-        Err(_) => Exit::Fault,
-    };
+        exit
+    });
     stderr::drain();
     if let Some(signal) = exit.deadly_signal() {
         signals::die_of(signal);
