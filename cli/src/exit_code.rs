@@ -42,6 +42,9 @@ impl std::fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
+/// The code of [`Exit::Fault`].
+pub(crate) const FAULT: u8 = 70;
+
 impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Self {
         if let Some(CliError(exit, _)) = error.downcast_ref() {
@@ -75,7 +78,7 @@ impl From<Exit> for ExitCode {
             Exit::NotHeld => 1,
             Exit::Usage => 64,
             Exit::Unavailable => 69,
-            Exit::Fault => 70,
+            Exit::Fault => FAULT,
             Exit::Lost => 74,
             Exit::Held => 75,
             Exit::Refused => 78,

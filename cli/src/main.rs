@@ -24,7 +24,6 @@ mod status;
 mod token;
 
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use crate::args::{Args, Command};
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, FAULT};
 use crate::output::{Report, print, stderr};
 use crate::token::read_token;
 
@@ -57,17 +56,18 @@ fn main() -> ExitCode {
         }
     };
     let mut report = Report::new(args.json, args.quiet);
-    std::panic::set_hook(Box::new(move |panic| report.warn(&format!("a fault of locker: {}", reason(panic)))));
+    std::panic::set_hook(Box::new(move |panic| {
+        report.warn(&format!("a fault of locker: {}", reason(panic)));
+        // A runtime that lacks threads would wait for them for ever. If there is a command, its guardian stops it.
+        if std::thread::current().name() == Some("main") {
+            std::process::exit(FAULT.into());
+        }
+    }));
     if matches!(args.command, Command::Exec(_)) {
         report = report.in_background();
     }
-    let run = || runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
-    let exit = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(exit)) => exit,
-        Ok(Err(error)) => failed(&error, report),
-        // It was reported.
-        Err(_) => Exit::Fault,
-    };
+    let ran = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
+    let exit = ran.unwrap_or_else(|error| failed(&error, report));
     stderr::drain();
     if let Some(signal) = exit.deadly_signal() {
         signals::die_of(signal);

@@ -158,10 +158,13 @@ async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
 #[tokio::test]
 async fn ctrl_z_stops_both_and_fg_continues_both(#[case] command: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let file = |name| folder.path().join(name);
-    let work = "echo $$ >id; echo begun; until [ -e go ]; do sleep 0.02; done; echo done";
+    let path = folder.path().to_owned();
+    let file = |name| path.join(name);
+    // It starts no process: a shell that waits for one to start cannot be stopped.
+    let work = "echo $$ >id; echo begun; read x <pipe; echo done";
     let script = format!("{}; echo suspended; until [ -e go ]; do sleep 0.02; done; fg", command.replace("WORK", work));
-    let mut session = Session::start(&format!("set -m; cd '{}'; {script}", folder.path().display())).await;
+    let script = format!("set -m; cd '{}'; mkfifo pipe; {script}", folder.path().display());
+    let mut session = Session::start(&script).await;
     session.press("word\n");
     session.until_seen("begun").await;
     session.press(CTRL_Z);
@@ -169,6 +172,7 @@ async fn ctrl_z_stops_both_and_fg_continues_both(#[case] command: &str) {
     let id = std::fs::read_to_string(file("id")).unwrap();
     until(async || std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap().contains(") T ")).await;
     std::fs::write(file("go"), "").unwrap();
+    tokio::task::spawn_blocking(move || std::fs::write(path.join("pipe"), "\n")).await.unwrap().unwrap();
     let seen = session.ended().await;
     assert!(seen.ends_with("done\r\n"), "{seen}");
 }

@@ -25,6 +25,8 @@ pub(crate) struct Child {
     /// Whether the command's group has, or had, the foreground of the terminal.
     has_terminal: bool,
     was_signalled: bool,
+    /// Whether it was stopped together with us.
+    is_suspended: bool,
     /// When the command is continued once more.
     continue_at: Option<Instant>,
 }
@@ -60,7 +62,15 @@ impl Child {
         unsafe { command.pre_exec(begin) };
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).ok_or(ErrorKind::NotFound)?;
-        Ok(Self { child, id: Pid::from_raw(id), shared, has_terminal: false, was_signalled: false, continue_at: None })
+        Ok(Self {
+            child,
+            id: Pid::from_raw(id),
+            shared,
+            has_terminal: false,
+            was_signalled: false,
+            is_suspended: false,
+            continue_at: None,
+        })
     }
 
     /// Whether this is why a command was not started: its lock counts as lost.
@@ -102,6 +112,7 @@ impl Child {
             Signal::SIGCONT => self.go_on(),
             Signal::SIGTSTP => {
                 self.signal(signal);
+                self.is_suspended = true;
                 stop_by(signal, false);
             }
             signal => self.pass_on(signal),
@@ -133,9 +144,11 @@ impl Child {
             self.continue_at = Some(Instant::now() + Duration::from_millis(100));
         } else if USES_TERMINAL.contains(&signal) && terminal::is_there() {
             // In the background, all of the job is stopped. A shell continues it.
+            self.is_suspended = true;
             stop_by(signal, true);
         } else if signal == Signal::SIGTSTP && self.has_terminal {
             terminal::pass(self.id, getpgrp());
+            self.is_suspended = true;
             stop_by(signal, true);
             // Where no shell looks after our group, the system does not stop it.
             self.go_on();
@@ -152,14 +165,15 @@ impl Child {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Continues the command, in the foreground if it was there and we are.
+    /// Continues the command if it was stopped together with us, in the foreground if it was there and we are.
     fn go_on(&mut self) {
+        if !std::mem::take(&mut self.is_suspended) {
+            return;
+        }
         if self.has_terminal {
             terminal::pass(getpgrp(), self.id);
         }
-        if !self.shared {
-            self.signal(Signal::SIGCONT);
-        }
+        self.signal(Signal::SIGCONT);
     }
 
     /// Asks the command to stop, also if it is stopped already, in the other sense.

@@ -20,9 +20,11 @@ pub(crate) fn write_later(line: String) {
     if writer.is_none() {
         *writer = start();
     }
-    if let Some(writer) = &*writer {
+    match &*writer {
         // The thread ends with the process only.
-        _ = writer.send(Order::Write(line));
+        Some(writer) => _ = writer.send(Order::Write(line)),
+        // Where no thread can be started, no command can either, so nothing is held up.
+        None => _ = writeln!(std::io::stderr(), "{line}"),
     }
 }
 
