@@ -35,7 +35,7 @@
 //! - For plugins that were composed with [`COMPONENT`]: [`add_cache_to_linker`]. Each brings the lock logic along, so the
 //!   embedder need not know of locks at all; but a plugin that imports the cache sees the tokens of its namespace.
 //!
-//! In both of the latter, [`Locker::plugin`] gives each plugin a [`Scope`], which is enforced on the cache.
+//! In both of the latter, [`LockerCtx::new`] gives each plugin a [`Scope`], which is enforced on the cache.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]

@@ -16,9 +16,9 @@ pub enum LostReason {
     /// It could not be renewed in time. The last attempt failed with this error; there is none if no attempt was made,
     /// as when this process was paused.
     Expired(Option<Arc<Error>>),
-    /// It was held for as long as [`LockOptions::max_hold`] allows.
+    /// It was held for as long as [`LockOptions::max_hold`](crate::LockOptions::max_hold) allows.
     MaxHold,
-    /// The [`Locker`] was closed.
+    /// The [`Locker`](crate::Locker) was closed.
     Closed,
 }
 

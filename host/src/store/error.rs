@@ -37,7 +37,7 @@ impl ErrorKind {
     }
 }
 
-/// Why a [`Cache`] gave no answer.
+/// Why a [`Cache`](super::Cache) gave no answer.
 ///
 /// ```
 /// use locker_host::{CacheError, ErrorKind};
