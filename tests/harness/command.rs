@@ -51,6 +51,8 @@ impl Command {
         command.args(arguments).env("LOCKER_CACHE", "memory").env_remove("LOCKER_TOKEN");
         command.env("XDG_CACHE_HOME", programs().join("caches"));
         command.stdin(Stdio::null()).kill_on_drop(true);
+        // SAFETY: it makes system calls only.
+        unsafe { command.pre_exec(|| Ok(default_signals()?)) };
         Self(command)
     }
 
@@ -107,6 +109,15 @@ impl Command {
         self.0.stdin(file);
         self.run().await
     }
+}
+
+/// Tests may run in the background of a script, where some signals are ignored: a command starts with none ignored.
+fn default_signals() -> nix::Result<()> {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGUSR1, Signal::SIGUSR2] {
+        // SAFETY: the default disposition runs no code.
+        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }
 
 /// Sends a signal to a process that was started.
