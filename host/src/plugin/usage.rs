@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::scope::{Scope, refused};
 use crate::store::CacheError;
+use crate::time::after;
 
 /// The usage of one scope, shared by all instances of its plugin.
 #[derive(Clone, Default)]
@@ -162,9 +163,7 @@ impl Drop for Waiter {
 
 /// When a value has expired that is stored now.
 pub(crate) fn expiry(ttl: Duration) -> Instant {
-    let now = Instant::now();
-    // A time to live that the clock cannot represent is as good as a year.
-    now.checked_add(ttl).unwrap_or(now + Duration::from_secs(365 * 24 * 60 * 60))
+    after(Instant::now(), ttl)
 }
 
 #[cfg(test)]

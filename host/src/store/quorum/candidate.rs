@@ -115,7 +115,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// The value is not wanted any more. Members that could not be asked to withdraw it are asked in the background.
+    /// Ends the candidacy. In the background, it withdraws the votes that members may still have.
     pub(super) fn give_up(self) {
         for member in (0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent) {
             self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));

@@ -63,7 +63,7 @@ impl Quorum {
         mut answers: Answers<T>,
         lacks: fn(&T, u64) -> bool,
     ) {
-        let mut lacking: Vec<_> =
+        let lacking: Vec<_> =
             replies.answered().filter(|(_, answer)| lacks(answer, stored.revision)).map(|(member, _)| member).collect();
         if lacking.is_empty() && replies.open() == 0 {
             return;
@@ -71,7 +71,6 @@ impl Quorum {
         let (quorum, key, value) = (self.clone(), key.to_owned(), value.to_owned());
         self.tasks.spawn(async move {
             quorum.restore(&lacking, &key, &value, stored).await;
-            lacking.clear();
             while let Some((member, answer)) = answers.next().await {
                 if answer.is_ok_and(|answer| lacks(&answer, stored.revision)) {
                     quorum.restore(&[member], &key, &value, stored).await;

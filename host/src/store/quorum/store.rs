@@ -12,6 +12,7 @@ use super::members::{ASSUMED_TTL, Answer, Answers};
 use super::replies::{Replies, by_value, of_majority};
 use super::{Quorum, now};
 use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome};
+use crate::time::after;
 
 #[async_trait]
 impl Cache for Quorum {
@@ -32,7 +33,7 @@ impl Cache for Quorum {
         ttl: Option<Duration>,
         wait: Duration,
     ) -> Result<SetOutcome, CacheError> {
-        let ends = now().checked_add(wait).unwrap_or_else(|| now() + FOR_EVER);
+        let ends = after(now(), wait);
         let left = || ends.saturating_duration_since(now());
         // A caller whose turn does not come makes an attempt at the end of its wait.
         let _permit = if wait.is_zero() { None } else { timeout(wait, self.queues.permit(key)).await.ok() };
@@ -132,9 +133,6 @@ impl Cache for Quorum {
         Err(self.failure(&replies))
     }
 }
-
-/// Longer than any caller waits.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Quorum {
     /// Returns when a majority of the members may have the key free, or when `wait` has passed.
