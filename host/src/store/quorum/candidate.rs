@@ -117,7 +117,12 @@ impl<'a> Candidate<'a> {
 
     /// Ends the candidacy. In the background, it withdraws the votes that members may still have.
     pub(super) fn give_up(self) {
-        for member in (0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent) {
+        self.withdraw_later((0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent));
+    }
+
+    /// Withdraws the votes of all rounds from `members`, in the background.
+    fn withdraw_later(&self, members: impl Iterator<Item = usize>) {
+        for member in members {
             self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));
         }
     }
@@ -179,9 +184,7 @@ impl<'a> Candidate<'a> {
         };
         if stored.revision < *self.ballots.start() {
             // The request was repeated, and a member that lacked the value may have stored it with this ballot.
-            for member in 0..self.votes.len() {
-                self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));
-            }
+            self.withdraw_later(0..self.votes.len());
         }
         self.quorum.restore_later(self.key, self.value, stored, round.replies, round.answers, lacks);
         Ok(Stored { deadline, ..stored })
