@@ -24,7 +24,7 @@ impl Client {
     }
 
     pub(super) async fn run(mut self, world: Arc<World>) {
-        while Instant::now() < world.end {
+        while !world.is_over() {
             let number = self.random.usize(0..world.protected.len());
             self.turn(&world, number).await;
         }

@@ -8,21 +8,38 @@ use tokio::time::{sleep, timeout};
 
 use crate::harness::{Fault, Proxy, RedisServer, until};
 
-/// What happens, one thing after the other, and how often it did.
+const KINDS: u8 = 8;
+
+/// Disturbs the server: all kinds in random order, then all again, and counts them.
 pub(super) struct Disturbance {
     random: fastrand::Rng,
+    /// The kinds that are still to come in this round.
+    round: Vec<u8>,
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
 
 impl Disturbance {
     pub(super) fn new() -> Self {
-        Self { random: fastrand::Rng::new(), counts: BTreeMap::new() }
+        Self { random: fastrand::Rng::new(), round: Vec::new(), counts: BTreeMap::new() }
     }
 
-    /// Lets the next thing happen, and returns when it is over.
+    /// Whether each kind has happened.
+    pub(super) fn has_done_all(&self) -> bool {
+        self.counts.len() == usize::from(KINDS)
+    }
+
+    fn next_kind(&mut self) -> u8 {
+        if self.round.is_empty() {
+            self.round = (0..KINDS).collect();
+            self.random.shuffle(&mut self.round);
+        }
+        self.round.pop().expect("a round has kinds")
+    }
+
+    /// Disturbs the server once, and returns when it is over.
     pub(super) async fn next(&mut self, server: &mut RedisServer, proxy: &Proxy) {
         sleep(self.random_millis(50..500)).await;
-        let what = match self.random.u8(0..8) {
+        let what = match self.next_kind() {
             0 => {
                 server.kill();
                 sleep(self.random_millis(0..500)).await;

@@ -1,4 +1,4 @@
-//! Many clients on a real Redis server to which all that can happen to a server happens, for a time that ends.
+//! Many clients on a real Redis server that is disturbed in every way, for a limited time.
 
 mod client;
 mod disturbance;
@@ -6,6 +6,7 @@ mod report;
 mod tally;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,12 @@ use disturbance::Disturbance;
 use report::Report;
 use tally::Tally;
 
-/// Lets clients contend for locks on a Redis server of its own, which is killed, paused and cut off meanwhile, and counts what must not
-/// be. Exits with 1 if there was any of it.
+/// Lets clients contend for locks on a Redis server that is killed, paused and cut off meanwhile, and counts violations. Exits with 1
+/// if there was one.
 #[derive(Parser)]
 #[command(name = "soak")]
 struct Soak {
-    /// How long
+    /// How long; at least until each kind of disturbance has happened once
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1min")]
     time: Duration,
 
@@ -51,7 +52,13 @@ struct World {
     /// What the locks protect, by their numbers.
     protected: Vec<Mutex<Protected>>,
     tally: Tally,
-    end: Instant,
+    is_over: AtomicBool,
+}
+
+impl World {
+    fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
+    }
 }
 
 /// The program.
@@ -71,8 +78,9 @@ impl Soak {
         let world = Arc::new(World {
             protected: (0..self.names).map(|_| Mutex::default()).collect(),
             tally: Tally::default(),
-            end: Instant::now() + self.time,
+            is_over: AtomicBool::new(false),
         });
+        let end = Instant::now() + self.time;
         let mut clients = JoinSet::new();
         for number in 0..self.clients {
             // Every other one through a proxy that loses requests and answers.
@@ -82,9 +90,13 @@ impl Soak {
         }
         let progress = tokio::spawn(show(world.clone(), self.time));
         let mut disturbance = Disturbance::new();
-        while !self.calm && Instant::now() < world.end {
-            disturbance.next(&mut server, &proxy).await;
+        if !self.calm {
+            while Instant::now() < end || !disturbance.has_done_all() {
+                disturbance.next(&mut server, &proxy).await;
+            }
         }
+        tokio::time::sleep_until(end.into()).await;
+        world.is_over.store(true, Relaxed);
         clients.join_all().await;
         _ = progress.await;
         let report = Report::of(&world, disturbance.counts, &server).await;
@@ -101,8 +113,9 @@ impl Soak {
 async fn show(world: Arc<World>, time: Duration) {
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {msg}").expect("this is a template");
     let bar = ProgressBar::new(time.as_secs()).with_style(style);
-    while let Some(left) = world.end.checked_duration_since(Instant::now()) {
-        bar.set_position((time - left).as_secs());
+    let started = Instant::now();
+    while !world.is_over() {
+        bar.set_position(started.elapsed().as_secs());
         bar.set_message(world.tally.to_string());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
