@@ -48,9 +48,7 @@ fn main() -> ExitCode {
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             // If this cannot be printed, it cannot be reported.
             _ = error.print();
-            if error.kind() == UnknownArgument
-                && std::env::args_os().nth(1).is_some_and(|subcommand| subcommand == "exec")
-            {
+            if error.kind() == UnknownArgument && std::env::args_os().any(|argument| argument == "exec") {
                 eprintln!("\nhint: put -- before the command: locker exec NAME -- COMMAND");
             }
             return code.into();

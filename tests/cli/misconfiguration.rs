@@ -34,7 +34,8 @@ async fn an_empty_variable_counts_as_unset(
 #[case::a_misspelt_option("?wait_replicas=1", "\"wait_replicas\" is not known")]
 #[case::a_database_as_an_option("?db=2", "redis://HOST/2")]
 #[case::a_password_as_an_option("?password=p", "redis://USER:PASSWORD@HOST")]
-#[case::a_fragment("#secure", "#insecure")]
+#[case::a_fragment("#secure", "'#'")]
+#[case::certificates_that_are_not_checked("#insecure", "--ca FILE")]
 #[case::a_database_that_is_not_there("/99", "does not have this database")]
 #[tokio::test]
 async fn a_url_that_cannot_be_meant_is_refused_at_once(#[case] rest: &str, #[case] words: &str) {

@@ -33,13 +33,15 @@ impl Tls {
         Self::serve(folder, "no").await
     }
 
-    /// A server whose certificate is the one of the authority itself.
-    pub(crate) async fn start_self_signed() -> Self {
+    /// A server whose certificate signs itself, is for these names, and is valid for so many days from now.
+    pub(crate) async fn start_self_signed(names: &str, days: i32) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        make_certificates(folder.path(), "IP:127.0.0.1", 1);
-        for (from, to) in [("ca.pem", "server.pem"), ("ca.key", "server.key")] {
-            std::fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
-        }
+        openssl(folder.path(), "req -newkey rsa:2048 -nodes -subj /CN=server -keyout server.key -out server.csr");
+        std::fs::write(folder.path().join("names"), format!("basicConstraints=CA:TRUE\nsubjectAltName={names}"))
+            .unwrap();
+        let sign = "x509 -req -in server.csr -signkey server.key -extfile names -out server.pem";
+        openssl(folder.path(), &format!("{sign} -days {days}"));
+        std::fs::copy(folder.path().join("server.pem"), folder.path().join("ca.pem")).unwrap();
         Self::serve(folder, "no").await
     }
 

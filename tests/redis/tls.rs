@@ -1,10 +1,11 @@
 //! Redis over TLS, also as a member of a quorum.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use locker_host::{ErrorKind, Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
 
-use crate::harness::{Cluster, Command, LONG, Sentinels, Tls, granted, held, until};
+use crate::harness::{Cluster, Command, LONG, Ran, Sentinels, Tls, granted, held, until};
 
 #[tokio::test]
 async fn a_lock_over_tls_is_a_lock() {
@@ -49,22 +50,48 @@ async fn a_server_that_asks_for_a_client_certificate_gets_one() {
     assert_eq!(with(&["--cert", certificate, "--key", key]).run().await.code, Some(0));
 }
 
+/// Locks with the command, which trusts the certificates in a file.
+async fn lock_with(tls: &Tls, authority: &Path) -> Ran {
+    let command = Command::new(&["lock", "job", "--ca", authority.to_str().unwrap()]);
+    command.env("LOCKER_CACHE", &tls.url()).run().await
+}
+
 #[tokio::test]
 async fn a_certificate_that_is_not_accepted_is_refused_with_its_reason() {
+    let (name, elsewhere) = ("IP:127.0.0.1", "DNS:elsewhere.example");
     let table = [
-        (Tls::start_named("DNS:elsewhere.example", 1).await, "is for another host name"),
-        (Tls::start_named("IP:127.0.0.1", -1).await, "has expired"),
-        (Tls::start_self_signed().await, "signs itself"),
+        (Tls::start_named(elsewhere, 1).await, "is for another host name"),
+        (Tls::start_named(name, -1).await, "has expired"),
+        (Tls::start_self_signed(elsewhere, 1).await, "is for another host name"),
+        (Tls::start_self_signed(name, -1).await, "has expired"),
     ];
     for (tls, reason) in table {
-        let authority = tls.authority();
-        let command = Command::new(&["lock", "job", "--ca", authority.to_str().unwrap()]);
-        let ran = command.env("LOCKER_CACHE", &tls.url()).run().await;
+        let ran = lock_with(&tls, &tls.authority()).await;
         assert!(ran.code == Some(78) && ran.stderr.contains(reason), "{reason}: {ran:?}");
     }
     let tls = Tls::start().await;
     let ran = Command::new(&["lock", "job"]).env("LOCKER_CACHE", &tls.url()).run().await;
     assert!(ran.code == Some(78) && ran.stderr.contains("--ca FILE"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_signs_itself_is_trusted_only_if_it_is_named() {
+    let (tls, other) = (Tls::start_self_signed("IP:127.0.0.1", 1).await, Tls::start().await);
+    let refused = lock_with(&tls, &other.authority()).await;
+    assert!(refused.code == Some(78) && refused.stderr.contains("signs itself"), "{refused:?}");
+    let ran = lock_with(&tls, &tls.authority()).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    held(tls.plain().locker().lock("job", LONG).await);
+}
+
+#[tokio::test]
+async fn a_url_that_says_tls_where_there_is_none_or_none_where_there_is_gets_a_hint() {
+    let tls = Tls::start().await;
+    let with = |url: String| Command::new(&["--timeout", "1s", "lock", "job"]).env("LOCKER_CACHE", &url).run();
+    let plain = with(tls.url().replace("rediss:", "redis:")).await;
+    assert!(plain.code == Some(69) && plain.stderr.contains("write rediss for redis"), "{plain:?}");
+    let encrypted = with(tls.plain().url().replace("redis:", "rediss:")).await;
+    assert!(encrypted.code == Some(69) && encrypted.stderr.contains("write redis for rediss"), "{encrypted:?}");
 }
 
 struct Members {

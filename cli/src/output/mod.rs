@@ -10,7 +10,6 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-
 use locker_host::{Error, ErrorKind, ExtendOutcome, Holder, Lease, UnlockOutcome};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};

@@ -37,7 +37,8 @@ pub(super) fn split_options(url: &str) -> Result<(String, Options), String> {
     if url[at..].contains('@') {
         return Err("in a password, write %3F for '?' and %40 for '@'".to_owned());
     }
-    let (query, fragment) = url[at + 1..].split_once('#').map_or((&url[at + 1..], ""), |(query, rest)| (query, rest));
+    check_fragment(url)?;
+    let query = &url[at + 1..];
     let (mut options, mut rest) = (Options::default(), Vec::new());
     let known: &[&str] = match (url.starts_with("redis+unix:"), url.contains("+sentinel:")) {
         (true, _) => &[WAIT_REPLICAS, "db", "user", "pass"],
@@ -58,23 +59,21 @@ pub(super) fn split_options(url: &str) -> Result<(String, Options), String> {
         }
     }
     let mut url = url[..at].to_owned();
-    for (option, mark) in [(rest.join("&"), '?'), (fragment.to_owned(), '#')] {
-        if !option.is_empty() {
-            url.push(mark);
-            url += &option;
-        }
+    if !rest.is_empty() {
+        url += &format!("?{}", rest.join("&"));
     }
-    check_fragment(&url).map(|()| (url, options))
+    Ok((url, options))
 }
 
-/// `#insecure` is the only fragment that means anything.
+/// A URL of Redis has no fragment. `#insecure` is one that other clients know.
 fn check_fragment(url: &str) -> Result<(), String> {
     let after_login = url.rfind('@').map_or(0, |at| at + 1);
     match url[after_login..].split_once('#') {
-        Some((_, fragment)) if fragment != "insecure" || !url.starts_with("rediss") => {
-            Err("the part after '#' is not known: #insecure, with rediss, is the only one".to_owned())
+        Some((_, "insecure")) => {
+            Err("#insecure is not supported: name the server's certificate instead, with --ca FILE".to_owned())
         }
-        _ => Ok(()),
+        Some(_) => Err("the part after '#' is not known".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -122,13 +121,21 @@ impl Address {
         }
     }
 
-    /// The password for the servers, if there is one.
-    pub(super) fn password(&self) -> Option<&str> {
-        let info = match self {
+    fn info(&self) -> Option<&ConnectionInfo> {
+        match self {
             Self::One(info) => Some(info),
             Self::Cluster(nodes) | Self::Sentinel { sentinels: nodes, .. } => nodes.first(),
-        };
-        info?.redis_settings().password()
+        }
+    }
+
+    /// The first of the servers that the URL names.
+    pub(super) fn first(&self) -> Option<&ConnectionAddr> {
+        self.info().map(ConnectionInfo::addr)
+    }
+
+    /// The password for the servers, if there is one.
+    pub(super) fn password(&self) -> Option<&str> {
+        self.info()?.redis_settings().password()
     }
 
     pub(super) fn is_cluster(&self) -> bool {
@@ -214,13 +221,12 @@ mod tests {
             ("redis+unix:///run/a?wait-replicas=1&sentinel-user=u", "sentinel-user"),
             ("redis://a?wait-replicas=1&hunter2", "an option"),
             ("redis://:pa?ss@a", "%3F"),
-            ("redis://a/1#secure", "#insecure"),
-            ("redis://a/1#insecure", "#insecure"),
+            ("redis://a/1#secure", "'#'"),
+            ("rediss://a/1?wait-replicas=1#insecure", "--ca FILE"),
         ] {
             let why = split_options(url).map(|(url, _)| url).unwrap_err();
             assert!(why.contains(name), "{url}: {why}");
         }
-        assert_eq!(split_options("rediss://a/1?wait-replicas=1#insecure").unwrap().0, "rediss://a/1#insecure");
         assert_eq!(split_options("redis+unix:///run/a?db=2").unwrap().0, "redis+unix:///run/a?db=2");
     }
 

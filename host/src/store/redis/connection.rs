@@ -17,6 +17,7 @@ use super::clock::{self, Clocks};
 use super::failure;
 use super::late_extensions::LateExtensions;
 use super::pubsub::Subscriptions;
+use super::tls;
 
 /// How long an idle channel stays subscribed: where there was one waiter, there may be a next one.
 const UNSUBSCRIBE_DELAY: Duration = Duration::from_secs(1);
@@ -168,7 +169,12 @@ impl Connection {
         Ok(match &*self.address {
             Address::One(info) => {
                 let client = self.open(info)?;
-                Client::One(client.get_multiplexed_async_connection_with_config(&config).await?)
+                Client::One(match client.get_multiplexed_async_connection_with_config(&config).await {
+                    Err(error) if self.settings.root_certificates.is_some() && tls::is_self_signed(&error) => {
+                        tls::connect(info, &self.settings, config).await?
+                    }
+                    connected => connected?,
+                })
             }
             Address::Sentinel { sentinels, primary } => {
                 let connect = async |login| {

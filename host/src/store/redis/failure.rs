@@ -1,6 +1,6 @@
 //! What the errors of Redis mean to a caller.
 
-use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
+use redis::{ConnectionAddr, ErrorKind as RedisKind, RedisError, ServerErrorKind};
 
 use super::address::Address;
 use crate::store::{CacheError, ErrorKind};
@@ -11,11 +11,33 @@ pub(super) fn translate(address: &Address, error: RedisError) -> CacheError {
         // The error quotes the answer, and with it perhaps a token.
         return CacheError::new(ErrorKind::Unavailable, format!("{address} answers what Redis would not"));
     }
+    explain(address, error, "")
+}
+
+/// Adds a hint to what an error means.
+fn explain(address: &Address, error: RedisError, hint: &str) -> CacheError {
     let (kind, why) = classify(&error, address.is_cluster());
-    let translated = CacheError::new(kind, format!("{address} {}", redacted(&why, address.password())));
+    let translated = CacheError::new(kind, format!("{address} {}{hint}", redacted(&why, address.password())));
     let said = error.to_string();
     let tells = said.contains(QUOTES) || said != redacted(&said, address.password());
     if tells { translated } else { translated.caused_by(error) }
+}
+
+/// The same for an error that came before a request was sent. Waiting does not mend a port at which another program listens.
+pub(super) fn translate_unsent(address: &Address, error: RedisError) -> CacheError {
+    let is_cut = loses_answer(&error) && error.is_connection_dropped();
+    let hint = match (error.kind(), address.first()) {
+        (RedisKind::UnexpectedReturnType | RedisKind::Parse, _) => {
+            let message = format!("{address} does not speak the protocol of Redis; check host and port");
+            return CacheError::new(ErrorKind::Denied, message).unsent();
+        }
+        (RedisKind::Io, Some(ConnectionAddr::TcpTls { .. })) if error.is_timeout() => {
+            "; if it does not speak TLS, write redis for rediss"
+        }
+        (RedisKind::Io, Some(ConnectionAddr::Tcp(..))) if is_cut => "; if it speaks TLS, write rediss for redis",
+        _ => "",
+    };
+    explain(address, error, hint).unsent()
 }
 
 /// A server that does not know a command quotes what it was given.
@@ -165,7 +187,7 @@ fn tls_remedy(said: &str) -> Option<&'static str> {
         ("HandshakeFailure", "the server may ask for a client certificate: name it, with --cert FILE and --key FILE"),
         (
             "CaUsedAsEndEntity",
-            "its certificate signs itself: have it signed by an authority, and name that, with --ca FILE",
+            "its certificate signs itself: name it, with --ca FILE; sentinels and clusters need one that an authority has signed",
         ),
         ("NotValidForName", "its certificate is for another host name"),
         ("not valid for name", "its certificate is for another host name"),

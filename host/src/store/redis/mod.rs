@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - `address`: what a URL says; `connection`: one connection for all calls, through a `client` of a server or a cluster.
+//! - `address`: what a URL says; `connection`: one connection for all calls, through a `client` of a server or a cluster;
+//!   `tls`: a server whose certificate signs itself.
 //! - `retry`: what a server is asked, and when it is asked again; `failure`: what its errors mean; `clock`: what is known of its clock.
 //! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
 //! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.
@@ -22,6 +23,7 @@ mod reply;
 mod retry;
 mod script;
 mod slot;
+mod tls;
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -67,8 +67,8 @@ impl Retries {
         if waits && self.started.elapsed() + RETRY_DELAY < connection.timeout() {
             tokio::time::sleep(RETRY_DELAY).await;
         } else if self.again || !loses_answer {
-            let error = failure::translate(connection.address(), error);
-            return Err(if self.sent { error } else { error.unsent() });
+            let translate = if self.sent { failure::translate } else { failure::translate_unsent };
+            return Err(translate(connection.address(), error));
         }
         self.again = true;
         Ok(())

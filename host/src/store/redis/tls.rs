@@ -1,0 +1,123 @@
+//! TLS with a server whose own certificate is the one that is trusted.
+//!
+//! A certificate of `openssl req -x509` is its own authority. webpki refuses the certificate of an authority for a server, even if it
+//! is trusted explicitly; other clients of Redis accept it.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisError, RedisResult};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::connection::Settings;
+
+/// What webpki says of a server that shows the certificate of an authority. It has checked the date before.
+const IS_AUTHORITY: &str = "CaUsedAsEndEntity";
+
+/// Whether a server showed a certificate that signs itself.
+pub(super) fn is_self_signed(error: &RedisError) -> bool {
+    error.to_string().contains(IS_AUTHORITY)
+}
+
+/// Connects to a server and accepts its certificate if it is literally one of the trusted ones, for this host, and valid now.
+pub(super) async fn connect(
+    info: &ConnectionInfo,
+    settings: &Settings,
+    config: AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    let ConnectionAddr::TcpTls { host, port, .. } = info.addr() else {
+        return Err(invalid("this server has no TLS"));
+    };
+    let name = ServerName::try_from(host.clone()).map_err(invalid)?;
+    let tls = TlsConnector::from(Arc::new(client_config(settings)?));
+    let connected = async {
+        let stream = TcpStream::connect((&**host, *port)).await?;
+        stream.set_nodelay(true)?;
+        tls.connect(name, stream).await
+    };
+    let stream = tokio::time::timeout(settings.timeout, connected).await.map_err(std::io::Error::from)??;
+    let (connection, driver) = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await?;
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
+fn client_config(settings: &Settings) -> RedisResult<ClientConfig> {
+    let trusted = certificates(settings.root_certificates.as_deref().unwrap_or_default())?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(trusted.iter().cloned());
+    let authorities = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(invalid)?;
+    let verifier = Arc::new(Verifier { authorities, trusted });
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+    match &settings.client_certificate {
+        Some((certificate, key)) => {
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(invalid)?;
+            config.with_client_auth_cert(certificates(certificate)?, key).map_err(invalid)
+        }
+        None => Ok(config.with_no_client_auth()),
+    }
+}
+
+fn certificates(pem: &[u8]) -> RedisResult<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(invalid)
+}
+
+fn invalid(error: impl ToString) -> RedisError {
+    (redis::ErrorKind::InvalidClientConfig, "TLS cannot be used", error.to_string()).into()
+}
+
+/// Trusts what webpki trusts, and the trusted certificates themselves.
+#[derive(Debug)]
+struct Verifier {
+    authorities: Arc<WebPkiServerVerifier>,
+    trusted: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.authorities.verify_server_cert(certificate, intermediates, name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+                if other.to_string().contains(IS_AUTHORITY) && self.trusted.contains(certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.authorities.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.authorities.supported_verify_schemes()
+    }
+}
