@@ -1,6 +1,7 @@
 //! The command `locker`.
 
 mod bench;
+mod container;
 mod exec;
 mod exec_guardian;
 mod exec_late;

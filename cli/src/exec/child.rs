@@ -12,7 +12,7 @@ use nix::unistd::{Pid, getpgrp};
 use tokio::process::Command;
 
 use super::guardian::{Guardian, TOO_LATE, check, time};
-use super::terminal;
+use super::{orphans, terminal};
 use crate::exit_code::Exit;
 use crate::signals::{Signals, is_deadly, restore, stop_by, was_ignored};
 
@@ -21,6 +21,7 @@ pub(crate) struct Child {
     child: tokio::process::Child,
     /// Outlives the child: what the command left behind is still in its group.
     id: Pid,
+    guardian: Option<Pid>,
     shared: bool,
     /// Whether the command's group has, or had, the foreground of the terminal.
     has_terminal: bool,
@@ -65,6 +66,7 @@ impl Child {
         Ok(Self {
             child,
             id: Pid::from_raw(id),
+            guardian: guardian.map(Guardian::id),
             shared,
             has_terminal: false,
             was_signalled: false,
@@ -97,18 +99,28 @@ impl Child {
 
     /// Listens to what a command in a group of its own needs: a terminal stops and continues only our group.
     pub(crate) fn listen(signals: &mut Signals) -> anyhow::Result<()> {
-        if shares_our_group() {
-            return Ok(());
+        if !shares_our_group() {
+            // The order counts: after SIGCONT, the command is no longer stopped.
+            let stops = Some(Signal::SIGTSTP).filter(|signal| !was_ignored(*signal));
+            signals.add(stops.into_iter().chain([Signal::SIGCONT, Signal::SIGCHLD]))
+        } else if orphans::adopts() {
+            signals.add([Signal::SIGCHLD])
+        } else {
+            Ok(())
         }
-        // The order counts: after SIGCONT, the command is no longer stopped.
-        let stops = Some(Signal::SIGTSTP).filter(|signal| !was_ignored(*signal));
-        signals.add(stops.into_iter().chain([Signal::SIGCONT, Signal::SIGCHLD]))
     }
 
     /// Does what a signal asks for.
     pub(crate) fn on(&mut self, signal: Signal) {
         match signal {
-            Signal::SIGCHLD => self.follow_stop(),
+            Signal::SIGCHLD => {
+                if orphans::adopts() {
+                    orphans::reap(&[self.id, self.guardian.unwrap_or(self.id)]);
+                }
+                if !self.shared {
+                    self.follow_stop();
+                }
+            }
             Signal::SIGCONT => self.go_on(),
             Signal::SIGTSTP => {
                 self.signal(signal);

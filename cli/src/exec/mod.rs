@@ -1,9 +1,11 @@
 //! `locker exec`: runs a command while it holds a lock.
 //!
-//! - `child`: the command; `guardian`: the process that stops it when `locker` cannot; `terminal`: its foreground.
+//! - `child`: the command; `guardian`: the process that stops it when `locker` cannot; `terminal`: its foreground;
+//!   `orphans`: what the command leaves behind in a container.
 
 pub(crate) mod child;
 pub(crate) mod guardian;
+mod orphans;
 mod terminal;
 
 use std::ffi::OsString;

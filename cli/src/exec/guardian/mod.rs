@@ -58,6 +58,10 @@ impl Guardian {
         }
     }
 
+    pub(crate) fn id(&self) -> Pid {
+        self.id
+    }
+
     /// What the process of the command announces itself in.
     pub(crate) fn page(&self) -> &'static Page {
         self.page
