@@ -70,15 +70,34 @@ async fn signals_that_are_ignored_do_not_end_a_wait(#[case] arguments: &[&str]) 
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
+/// Runs a command that does nothing under the lock. It may fail, in a sentence for each thing that it lacks.
+async fn runs_or_says_why(words: &[&str], limit: u32) {
+    let ran = Command::of(words[0].into(), &[&words[1..], &["exec", "job", "--", "true"]].concat()).run().await;
+    assert!([Some(0), Some(70), Some(126)].contains(&ran.code), "{limit}: {ran:?}");
+    assert!(!ran.stderr.contains("fault of locker") && !ran.stderr.contains("panicked"), "{limit}: {ran:?}");
+    assert!(ran.stderr.lines().all(|line| line.starts_with("locker: ")), "{limit}: {ran:?}");
+}
+
 #[tokio::test]
-async fn few_descriptors_are_reported_in_one_sentence() {
+async fn few_descriptors_are_reported_in_a_sentence() {
+    let locker = Command::path("locker");
     for most in 4..20 {
         let script = format!(r#"ulimit -n {most}; exec "$@""#);
-        let locker = Command::path("locker");
-        let words = ["-c", &script, "sh", locker.to_str().unwrap(), "exec", "job", "--", "true"];
-        let ran = Command::of("sh".into(), &words).run().await;
-        assert!([Some(0), Some(70), Some(126)].contains(&ran.code), "{most}: {ran:?}");
-        assert!(!ran.stderr.contains("fault of locker") && !ran.stderr.contains("panicked"), "{most}: {ran:?}");
+        runs_or_says_why(&["sh", "-c", &script, "sh", locker.to_str().unwrap()], most).await;
+    }
+}
+
+#[tokio::test]
+async fn few_processes_are_reported_in_a_sentence() {
+    // The limit counts all processes of a user, and none of root's. This user has no others, and may not be able to read the folder.
+    const LIMITED: &str = "import os, resource, sys; locker = os.open(sys.argv[2], os.O_RDONLY); \
+        os.setgroups([]); os.setgid(64321); os.setuid(64321); \
+        resource.setrlimit(resource.RLIMIT_NPROC, (int(sys.argv[1]),) * 2); \
+        os.execve(locker, ['locker'] + sys.argv[3:], os.environ)";
+    let locker = Command::path("locker");
+    for most in 1..8 {
+        let words = ["python3", "-c", LIMITED, &most.to_string(), locker.to_str().unwrap()];
+        runs_or_says_why(&words, most).await;
     }
 }
 

@@ -12,3 +12,4 @@ mod run;
 mod subcommands;
 mod terminal;
 mod times;
+mod unreachable;
