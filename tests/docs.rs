@@ -121,6 +121,13 @@ impl Page {
     }
 }
 
+/// The block of a page that begins with the path of a file in a comment.
+pub(crate) fn recipe(page: &str, path: &str) -> String {
+    let begins = |line: &str| line.strip_prefix("# ").and_then(|line| line.split(';').next()) == Some(path);
+    let block = Page::read(page).blocks.into_iter().find(|block| block.text.lines().next().is_some_and(begins));
+    block.unwrap_or_else(|| panic!("{page} has no block for {path}")).text
+}
+
 /// The pages in the folder of the documentation.
 fn paths_of_docs() -> Vec<PathBuf> {
     let files = std::fs::read_dir(root().join("docs")).unwrap().map(|file| file.unwrap().file_name());

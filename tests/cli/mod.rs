@@ -2,6 +2,7 @@
 
 mod bench;
 mod container;
+mod cron;
 mod exec;
 mod exec_guardian;
 mod exec_late;
@@ -10,6 +11,7 @@ mod inherited;
 mod misconfiguration;
 mod run;
 mod subcommands;
+mod systemd;
 mod terminal;
 mod times;
 mod unreachable;
