@@ -128,6 +128,15 @@ pub(crate) fn recipe(page: &str, path: &str) -> String {
     block.unwrap_or_else(|| panic!("{page} has no block for {path}")).text
 }
 
+/// The commands in the two columns of a table, by its first line.
+pub(crate) fn table(page: &str, head: &str) -> Vec<[String; 2]> {
+    let command = |cell: &str| cell.trim().trim_matches('`').to_owned();
+    let row =
+        |line: &String| line.trim_matches('|').split_once('|').map(|(left, right)| [command(left), command(right)]);
+    let lines = Page::read(page).prose.into_iter().skip_while(|line| line != head).skip(2);
+    lines.map_while(|line| row(&line)).collect()
+}
+
 /// The pages in the folder of the documentation.
 fn paths_of_docs() -> Vec<PathBuf> {
     let files = std::fs::read_dir(root().join("docs")).unwrap().map(|file| file.unwrap().file_name());

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
 
-use crate::harness::{Command, Ran, RedisServer, until};
+use crate::harness::{Command, LONG, Ran, RedisServer, granted, until};
 
 /// `locker` as the first process of a namespace of processes.
 fn in_container(server: &RedisServer, arguments: &[&str]) -> Command {
@@ -43,6 +43,27 @@ async fn a_container_that_is_stopped_stops_the_command_and_releases_the_lock() {
     let ran = Ran::of(container).await;
     assert_eq!((ran.code, ran.line()), (Some(7), "stopped"), "{ran:?}");
     assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
+}
+
+/// The command of the job in the documentation, with the name of a pod.
+fn command_of_the_cron_job(pod: &str) -> Vec<String> {
+    let page = include_str!("../../docs/jobs.md");
+    let command = page.lines().find_map(|line| line.trim().strip_prefix("command: ")).unwrap();
+    let command: Vec<String> = serde_json::from_str(command).unwrap();
+    command.into_iter().map(|word| word.replace("$(POD)", pod).replace("make-report", "pwd")).collect()
+}
+
+#[tokio::test]
+async fn a_pod_succeeds_if_it_makes_the_report_and_if_another_pod_does() {
+    let server = RedisServer::start().await;
+    let command = command_of_the_cron_job("report-1");
+    let words: Vec<_> = command.iter().map(String::as_str).collect();
+    assert_eq!(words[..3], ["locker", "exec", "nightly-report"]);
+    let made = in_container(&server, &words[1..]).run().await;
+    assert!(made.code == Some(0) && !made.stdout.is_empty(), "{made:?}");
+    granted(server.locker().lock("nightly-report", LONG).await);
+    let other = in_container(&server, &words[1..]).run().await;
+    assert!(other.code == Some(0) && other.stdout.is_empty(), "{other:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod exec_guardian;
 mod exec_late;
 mod exec_lost;
 mod inherited;
+mod migration;
 mod misconfiguration;
 mod run;
 mod subcommands;
