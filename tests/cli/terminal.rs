@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rstest::rstest;
 use tokio::task::JoinHandle;
 
@@ -73,7 +75,7 @@ struct Session {
     keys: File,
     seen: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
-    _server: RedisServer,
+    server: RedisServer,
 }
 
 impl Session {
@@ -93,7 +95,7 @@ impl Session {
                 shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
             }
         });
-        Self { shell, keys, seen, reading, _server: server }
+        Self { shell, keys, seen, reading, server }
     }
 
     async fn until_seen(&self, text: &str) {
@@ -149,6 +151,62 @@ async fn a_command_with_other_input_can_ask_the_terminal_and_gives_it_back() {
     session.until_seen("got data word").await;
     session.press("line\n");
     session.until_seen("then line").await;
+}
+
+/// Asks the terminal, though its input is a pipe, and tells who `locker` is.
+const ASK: &str =
+    "echo | locker exec job -- sh -c 'echo $PPID >id; echo asking >/dev/tty; read x </dev/tty'; echo after";
+
+#[tokio::test]
+async fn ctrl_c_ends_a_command_that_asks_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut session = Session::start(&format!("cd '{}'; {ASK}", folder.path().display())).await;
+    session.until_seen("asking").await;
+    session.press(CTRL_C);
+    let seen = session.ended().await;
+    assert!(!seen.contains("after"), "{seen}");
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_signal_ends_a_command_that_asks_the_terminal(#[values(Signal::SIGTERM, Signal::SIGHUP)] signal: Signal) {
+    let folder = tempfile::tempdir().unwrap();
+    let session = Session::start(&format!("cd '{}'; {ASK}", folder.path().display())).await;
+    session.until_seen("asking").await;
+    let id = std::fs::read_to_string(folder.path().join("id")).unwrap();
+    kill(Pid::from_raw(id.trim().parse().unwrap()), signal).unwrap();
+    session.until_seen("after").await;
+    assert_eq!(Command::on(&session.server, &["status", "job"]).run().await.line(), "free");
+}
+
+#[rstest]
+#[case::input_from_the_terminal("locker exec job -- sh -c 'echo begun; exec sleep 60'")]
+#[case::input_from_a_pipe("echo | locker exec job -- sh -c 'echo begun; exec sleep 60'")]
+#[case::foreground_of_its_own("echo | locker exec job -- sh -c 'stty -echo </dev/tty; echo begun; exec sleep 60'")]
+#[tokio::test]
+async fn a_job_ends_with_its_terminal(#[case] command: &str) {
+    let mut session = Session::start(command).await;
+    session.until_seen("begun").await;
+    // The end of a session hangs up its terminal.
+    session.shell.kill().await.unwrap();
+    until(async || Command::on(&session.server, &["status", "job"]).run().await.line() == "free").await;
+}
+
+#[tokio::test]
+async fn a_job_under_nohup_outlives_its_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = "nohup locker exec job -- sh -c 'touch begun; until [ -e go ]; do sleep 0.02; done; touch done'";
+    let job = job.replace("locker", Command::path("locker").to_str().unwrap());
+    let script = format!(
+        "set -m; cd '{}'; {job} & until [ -e begun ]; do sleep 0.02; done; echo begun; wait",
+        folder.path().display()
+    );
+    let mut session = Session::start(&script).await;
+    session.until_seen("begun").await;
+    session.shell.kill().await.unwrap();
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    until(async || folder.path().join("done").exists()).await;
+    until(async || Command::on(&session.server, &["status", "job"]).run().await.line() == "free").await;
 }
 
 #[rstest]
