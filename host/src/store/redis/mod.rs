@@ -138,7 +138,8 @@ impl Redis {
         self
     }
 
-    /// Trusts the certificates in `pem` instead of those that the system trusts.
+    /// Trusts the certificates in `pem` instead of those that the system trusts: those of authorities and, for one server, a certificate
+    /// that signs itself.
     #[must_use]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.connection = Arc::new(self.connection.with(|settings| settings.root_certificates = Some(pem.into())));
