@@ -103,7 +103,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_two_commands_run_at_a_time_and_none_is_stopped_for_nothing() {
-        let report = Chaos { starts: 150, seed: None, locks: 50, locker: None }.run().await;
+        let report = Chaos { starts: 150, seed: None, locks: 16, locker: None }.run().await;
         assert!(report.violations.is_empty(), "{report}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::Fault;
 
 /// Long enough for a busy machine, short enough to see leases end.
-pub(super) const TTL: Duration = Duration::from_secs(3);
+pub(super) const TTL: Duration = Duration::from_secs(5);
 
 /// How many commands contend for a lock: one may be granted it while another believes in an old grant.
 pub(super) const CONTENDERS: usize = 3;
@@ -70,7 +70,7 @@ impl Plan {
 
 impl Start {
     fn new(random: &mut fastrand::Rng) -> Self {
-        let work = if random.bool() { millis(random, 500..5000) } else { millis(random, 0..200) };
+        let work = if random.bool() { millis(random, 500..8000) } else { millis(random, 0..200) };
         let late = (random.u8(0..3) == 0).then(|| late(random));
         let harm = (random.u8(0..2) == 0).then(|| Harm::new(random));
         Self { after: millis(random, 0..200), work, code: random.u8(0..64), late, harm }
@@ -84,7 +84,7 @@ impl Start {
 
 fn late(random: &mut fastrand::Rng) -> Fault {
     // Often about as long as the lease.
-    let time = if random.bool() { TTL - millis(random, 0..800) } else { millis(random, 50..6000) };
+    let time = if random.bool() { TTL - millis(random, 0..800) } else { millis(random, 50..9000) };
     if random.bool() { Fault::DelayAnswer("EVALSHA", time) } else { Fault::DelayMessage("message", time) }
 }
 
@@ -93,12 +93,12 @@ impl Harm {
         let whom = [Whom::Runner, Whom::Runner, Whom::Guardian, Whom::Command][random.usize(0..4)];
         let how = match random.u8(0..5) {
             0 | 1 => How::Kill,
-            2 | 3 => How::Stop(millis(random, 1..7000)),
-            _ => How::StopAndKill(millis(random, 1..7000)),
+            2 | 3 => How::Stop(millis(random, 1..10_000)),
+            _ => How::StopAndKill(millis(random, 1..10_000)),
         };
         let when = match random.u8(0..5) {
             0 | 4 => When::After(millis(random, 0..400)),
-            1 => When::Granted(millis(random, 0..4000)),
+            1 => When::Granted(millis(random, 0..6000)),
             // While the command starts.
             _ => When::Granted(Duration::from_micros(random.u64(0..15_000))),
         };
