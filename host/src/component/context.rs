@@ -1,7 +1,7 @@
 //! One call into the component, and what the component may reach from there: the cache and random bytes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::component::bindings::wasi::random::random;
 use crate::error::GRANTED_TOO_LATE;
 use crate::store::orphan_cleanup::{self, OrphanCleanup, Store};
 use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
-use crate::time::{Term, after, least_left, millis_floor};
+use crate::time::{Term, after, least_left, millis_floor, now};
 
 /// What all calls of a locker share.
 pub(crate) struct LockerState {
@@ -44,7 +44,7 @@ impl LockerState {
 
     /// Withdraws, in the background, a value that was to be stored for `ttl`.
     pub(crate) fn withdraw(&self, key: String, value: String, ttl: Duration, runtime: &Handle) {
-        let gone = after(Instant::now(), ttl.saturating_add(LATEST_REQUEST));
+        let gone = after(now(), ttl.saturating_add(LATEST_REQUEST));
         self.orphan_cleanup.add(orphan_cleanup::Orphan { key, value, votes: None, gone }, runtime);
     }
 }

@@ -12,7 +12,7 @@ use crate::component::context::{CallContext, LockerState, Orphan};
 use crate::component::sandbox::{Instance, Sandbox};
 use crate::error::Error;
 use crate::store::{Cache, ErrorKind};
-use crate::time::{Term, millis_ceil};
+use crate::time::{Term, millis_ceil, now};
 use crate::{ExtendOutcome, Holder, Lease, Limits, LockOptions, Token, UnlockOutcome, telemetry};
 
 /// The functions of the component, and what all calls share. Clones are the same.
@@ -151,7 +151,7 @@ impl Operations {
 
     /// Releases a lock in the background, until it would have expired at `gone`.
     pub(crate) fn withdraw(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
-        let ttl = gone.saturating_duration_since(Instant::now());
+        let ttl = gone.saturating_duration_since(now());
         self.0.state.withdraw(name.to_owned(), token.as_str().to_owned(), ttl, runtime);
     }
 
@@ -210,7 +210,7 @@ impl Operations {
 impl Grant {
     fn new(lease: wit::Lease, term: Option<Term>) -> Self {
         let ttl = Duration::from_millis(lease.ttl_ms);
-        let term = term.unwrap_or_else(|| Term { deadline: Instant::now(), ttl });
+        let term = term.unwrap_or_else(|| Term { deadline: now(), ttl });
         Self {
             lease: Lease { token: Token::from(lease.token), fence: lease.fence, ttl, deadline: term.deadline },
             term,

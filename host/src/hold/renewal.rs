@@ -8,7 +8,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::lost_reason::LostReason;
 use super::state::HoldState;
 use crate::component::operations::Operations;
-use crate::time::jittered;
+use crate::time::{jittered, now};
 use crate::{Error, ErrorKind, ExtendOutcome};
 
 pub(crate) struct Renewal {
@@ -50,7 +50,7 @@ impl Renewal {
 
     /// When to renew the lock next: in time for an answer to arrive, also if its lease was old when it was granted.
     fn next(&self, lost_at: Instant) -> Instant {
-        let now = Instant::now();
+        let now = now();
         let pause = if self.state.has_failed() {
             self.state.ttl / 30
         } else {

@@ -17,6 +17,7 @@ use self::waiter::Waiter;
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome,
 };
+use crate::time::now;
 
 /// A store in this process's memory: for tests, for programs of one process, and for plugins of one host.
 ///
@@ -45,7 +46,7 @@ impl Memory {
     /// The table as of now: expired values are gone, and their keys belong to the heads of their queues.
     fn table(&self) -> (MutexGuard<'_, Table>, Instant) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = now();
         table.expire(now);
         (table, now)
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
+use super::Quorum;
 use super::members::{Answer, Answers};
 use super::replies::Replies;
 use super::tally::{self, Decision};
-use super::{Quorum, now};
 use crate::store::{CacheError, Entry, ErrorKind, Stored, Vote, VoteOutcome};
+use crate::time::now;
 
 /// A caller that wants a key.
 pub(super) struct Candidate<'a> {

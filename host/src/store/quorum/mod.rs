@@ -27,6 +27,7 @@ use self::members::Member;
 use self::wait_queues::WaitQueues;
 use crate::store::orphan_cleanup::{OrphanCleanup, Store};
 use crate::store::{CacheError, ErrorKind, QuorumMember};
+use crate::time::WallClock;
 
 /// An odd number of independent stores, of which a majority decides: a lock survives the loss of the others.
 ///
@@ -84,7 +85,7 @@ impl Quorum {
         };
         Ok(Self {
             members: members.into_iter().map(member).collect(),
-            ballots: Arc::new(Ballots::of_wall_clock()),
+            ballots: Arc::new(Ballots::new(WallClock::default())),
             random: Arc::new(Mutex::new(fastrand::Rng::with_seed(getrandom::u64().unwrap_or_default()))),
             queues: WaitQueues::default(),
             tasks,
@@ -113,7 +114,7 @@ impl Quorum {
     #[must_use]
     pub fn deterministic(mut self, seed: u64, now: u64) -> Self {
         self.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
-        self.ballots = Arc::new(Ballots::new(now));
+        self.ballots = Arc::new(Ballots::new(WallClock::starting_at(now)));
         self
     }
 
@@ -131,9 +132,4 @@ impl Quorum {
         let drift = ttl / 100 + Duration::from_millis(2);
         earliest.checked_sub(drift).unwrap_or(earliest)
     }
-}
-
-/// The time by the clock that timers use.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

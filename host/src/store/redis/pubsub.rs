@@ -293,6 +293,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::time::now;
 
     fn place<'a>(name: &'a str, value: &'a str) -> Place<'a> {
         Place { channel: "wake", queue: "queue", name, value, entry: "entry" }
@@ -311,7 +312,7 @@ mod tests {
     async fn a_waiter_that_becomes_the_reporter_waits_until_the_report_is_due() {
         let subscriptions = Arc::<Subscriptions>::default();
         let [first, second] = ["1", "2"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
-        let (now, later) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(1));
+        let (now, later) = (now(), now() + std::time::Duration::from_secs(1));
         first.report_by(now);
         assert_eq!(second.next_report(), None);
         first.set_next_report(later);

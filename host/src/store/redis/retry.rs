@@ -11,7 +11,7 @@ use super::failure;
 use super::reply::Reply;
 use super::script::{Invocation, Mark, Terms};
 use crate::store::{CacheError, ErrorKind};
-use crate::time::millis_ceil;
+use crate::time::{elapsed, millis_ceil, now};
 
 /// What is not a script.
 pub(super) enum Request<'a> {
@@ -53,7 +53,7 @@ struct Failure {
 
 impl Retries {
     fn new() -> Self {
-        Self { started: Instant::now(), retried: false, again: false, sent: false }
+        Self { started: now(), retried: false, again: false, sent: false }
     }
 
     /// Returns when it is time for the next attempt, or with the error: a connection that was idle may have been cut long ago, and every
@@ -64,7 +64,7 @@ impl Retries {
         let loses_answer = failure::loses_answer(&error);
         self.retried |= loses_answer;
         let waits = connection.address().is_redundant() && failure::is_passing(&error);
-        if waits && self.started.elapsed() + RETRY_DELAY < connection.timeout() {
+        if waits && elapsed(self.started) + RETRY_DELAY < connection.timeout() {
             tokio::time::sleep(RETRY_DELAY).await;
         } else if self.again || !loses_answer {
             let error = failure::translate(connection.address(), error);
@@ -116,7 +116,7 @@ impl Connection {
         mut client: Client,
     ) -> RedisResult<(Reply, i64)> {
         let slot = if matches!(client, Client::Cluster(_)) { invocation.slot } else { 0 };
-        let sent = Instant::now();
+        let sent = now();
         let use_by = self.clocks().use_by(slot, sent + self.timeout());
         let marks = invocation.mark == Mark::Always || (retried && invocation.mark == Mark::IfRetried);
         let mark = if marks { millis_ceil(self.longest_delay()) } else { 0 };
