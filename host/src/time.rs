@@ -1,4 +1,4 @@
-//! Clocks, and the arithmetic of times: milliseconds, leases, jitter.
+//! Clocks, and the arithmetic of times: milliseconds, leases.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -87,12 +87,6 @@ pub(crate) fn after(start: Instant, duration: Duration) -> Instant {
 /// The instant that comes so long before `end`, or `end` itself if the clock cannot represent that.
 pub(crate) fn before(end: Instant, duration: Duration) -> Instant {
     end.checked_sub(duration).unwrap_or(end)
-}
-
-/// A pause of up to a tenth less, so that locks that were taken together are not always renewed together.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    let tenths = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
-    pause.mul_f64(1.0 - tenths / 10.0)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::component::bindings::exports::locker::locker::locker as wit;
 use crate::component::context::{CallContext, LockerState, Orphan};
 use crate::component::sandbox::{Instance, Sandbox};
 use crate::error::Error;
+use crate::random::Random;
 use crate::store::{Cache, ErrorKind};
 use crate::time::{Term, millis_ceil, now};
 use crate::{ExtendOutcome, Holder, Lease, Limits, LockOptions, Token, UnlockOutcome, telemetry};
@@ -43,8 +44,8 @@ pub(crate) enum Attempt {
 const MAX_INPUT: usize = 64 << 10;
 
 impl Operations {
-    pub(crate) fn new(cache: Arc<dyn Cache>, limits: Limits) -> Result<Self, Error> {
-        let state = Arc::new(LockerState::new(cache, limits.max_ttl));
+    pub(crate) fn new(cache: Arc<dyn Cache>, limits: Limits, random: Random) -> Result<Self, Error> {
+        let state = Arc::new(LockerState::new(cache, limits.max_ttl, random));
         let sandbox = Sandbox::new(state.clone(), limits)?;
         Ok(Self(Arc::new(Inner { sandbox, state, deadline: limits.deadline })))
     }
@@ -63,6 +64,10 @@ impl Operations {
 
     pub(crate) fn cache(&self) -> &Arc<dyn Cache> {
         &self.0.state.cache
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        &self.0.state.random
     }
 
     /// Makes one attempt, which may include a wait.

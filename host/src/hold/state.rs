@@ -154,6 +154,7 @@ impl HoldState {
                 return loss;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(self.lost_at().into()) => {}
                 // This does not fail, since the sender is a field of this state.
                 _ = changes.changed() => {}

@@ -1,6 +1,6 @@
 //! What the instances of a plugin do with locks, counted.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ pub(crate) struct Usage(Arc<Mutex<Counters>>);
 #[derive(Default)]
 struct Counters {
     /// The values that the cache has or queues for this scope, or may have.
-    locks: HashMap<(String, String), Lock>,
+    locks: BTreeMap<(String, String), Lock>,
     instances: u64,
     waiters: usize,
     /// Requests of the last second, more or less: they are forgotten at the rate at which they are allowed.

@@ -14,6 +14,7 @@ use tokio::time::{sleep, sleep_until};
 
 use self::table::{FirstStep, Table};
 use self::waiter::Waiter;
+use crate::environment::Environment;
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome,
 };
@@ -41,6 +42,13 @@ impl Memory {
     #[must_use]
     pub fn new(default_ttl: Duration) -> Self {
         Self { default_ttl, table: Arc::default() }
+    }
+
+    /// Makes the revisions depend on the wall clock of `environment`, for simulations.
+    #[must_use]
+    pub fn environment(self, environment: &Environment) -> Self {
+        self.table().0.clock = environment.clock;
+        self
     }
 
     /// The table as of now: expired values are gone, and their keys belong to the heads of their queues.
@@ -136,9 +144,10 @@ impl QuorumMember for Memory {
                 (expires, changed.notified_owned())
             };
             tokio::select! {
+                biased;
+                () = &mut over => return Ok(()),
                 () = changed => {}
                 () = sleep_until(expires.into()) => {}
-                () = &mut over => return Ok(()),
             }
         }
     }

@@ -155,7 +155,9 @@ impl Table {
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
-        self.slots.keys().map(ToString::to_string).collect()
+        let mut keys: Vec<_> = self.slots.keys().map(ToString::to_string).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// When the value of `key` expires, and a notification of anything that changes that.

@@ -106,7 +106,7 @@ impl<'a> Candidate<'a> {
                     self.leads += 1;
                 }
                 None => {
-                    let pause = self.quorum.jittered(doubled(PAUSE_ROUNDS * round.took, self.withdrawals));
+                    let pause = self.quorum.random.up_to_twice(doubled(PAUSE_ROUNDS * round.took, self.withdrawals));
                     let until = (now() + pause).min(ends);
                     self.withdraw(until.saturating_duration_since(now())).await;
                     sleep_until(until.into()).await;

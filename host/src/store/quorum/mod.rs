@@ -17,7 +17,7 @@ mod store;
 mod tally;
 mod wait_queues;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 use self::ballots::Ballots;
 use self::members::Member;
 use self::wait_queues::WaitQueues;
+use crate::environment::Environment;
+use crate::random::Random;
 use crate::store::orphan_cleanup::{OrphanCleanup, Store};
 use crate::store::{CacheError, ErrorKind, QuorumMember};
 use crate::time::WallClock;
@@ -59,7 +61,7 @@ use crate::time::WallClock;
 pub struct Quorum {
     members: Arc<[Member]>,
     ballots: Arc<Ballots>,
-    random: Arc<Mutex<fastrand::Rng>>,
+    random: Random,
     /// Of the callers of this process, one at a time contends for a key.
     queues: WaitQueues,
     /// The requests whose answers no caller waits for any more.
@@ -86,7 +88,7 @@ impl Quorum {
         Ok(Self {
             members: members.into_iter().map(member).collect(),
             ballots: Arc::new(Ballots::new(WallClock::default())),
-            random: Arc::new(Mutex::new(fastrand::Rng::with_seed(getrandom::u64().unwrap_or_default()))),
+            random: Random::default(),
             queues: WaitQueues::default(),
             tasks,
             default_ttl: Duration::from_secs(30),
@@ -109,22 +111,16 @@ impl Quorum {
         self
     }
 
-    /// Makes all choices of this quorum depend on `seed` and on the time `now`, in microseconds, for simulations.
-    #[doc(hidden)]
+    /// Makes all choices of this quorum depend on `environment`, for simulations.
     #[must_use]
-    pub fn deterministic(mut self, seed: u64, now: u64) -> Self {
-        self.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
-        self.ballots = Arc::new(Ballots::new(WallClock::starting_at(now)));
+    pub fn environment(mut self, environment: &Environment) -> Self {
+        self.random = environment.random.clone();
+        self.ballots = Arc::new(Ballots::new(environment.clock));
         self
     }
 
     fn majority(&self) -> usize {
         self.members.len() / 2 + 1
-    }
-
-    /// A duration between `shortest` and twice that, at random.
-    fn jittered(&self, shortest: Duration) -> Duration {
-        shortest.mul_f64(1.0 + self.random.lock().unwrap_or_else(PoisonError::into_inner).f64())
     }
 
     /// Until when a majority has what it stored for `ttl` until `earliest`: clocks may run differently.

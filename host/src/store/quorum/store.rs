@@ -48,7 +48,7 @@ impl Cache for Quorum {
                 }
                 Election::Held(_) => self.watch(key, left()).await,
                 Election::Split if last => return Err(self.split()),
-                Election::Split => sleep(self.jittered(self.timeout / 4).min(left())).await,
+                Election::Split => sleep(self.random.up_to_twice(self.timeout / 4).min(left())).await,
             }
         }
     }

@@ -17,6 +17,7 @@ use super::clock::{self, Clocks};
 use super::failure;
 use super::late_extensions::LateExtensions;
 use super::pubsub::Subscriptions;
+use crate::random::Random;
 
 /// How long an idle channel stays subscribed: where there was one waiter, there may be a next one.
 const UNSUBSCRIBE_DELAY: Duration = Duration::from_secs(1);
@@ -44,6 +45,7 @@ pub(super) struct Settings {
     pub(super) client_certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// The user, if there is one, and the password for sentinels, if they are not those of the servers.
     pub(super) sentinel_login: Option<(Option<String>, String)>,
+    pub(super) random: Random,
 }
 
 impl Settings {
@@ -61,8 +63,8 @@ struct CurrentConnection {
 
 impl Connection {
     pub(super) fn new(address: Arc<Address>, settings: Settings) -> Self {
-        // Without random bytes, entries with the same id would still differ in their values.
-        let client_id = format!("{:016x}", getrandom::u64().unwrap_or_default());
+        // Without random bits, entries with the same id would still differ in their values.
+        let client_id = format!("{:016x}", settings.random.u64());
         let (subscriptions, current, connecting) = (Arc::default(), Arc::default(), tokio::sync::Mutex::default());
         let late_extensions = LateExtensions::new(settings.longest_delay());
         let clocks = Clocks::default();
@@ -78,6 +80,10 @@ impl Connection {
 
     pub(super) fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(super) fn random(&self) -> &Random {
+        &self.settings.random
     }
 
     pub(super) fn timeout(&self) -> Duration {

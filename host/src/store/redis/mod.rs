@@ -31,6 +31,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{RedisError, RedisResult, cmd};
 
+use crate::environment::Environment;
+use crate::random::Random;
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote,
     VoteOutcome,
@@ -119,6 +121,7 @@ impl Redis {
             root_certificates: None,
             client_certificate: None,
             sentinel_login: options.sentinel_password.map(|password| (options.sentinel_user, password)),
+            random: Random::default(),
         };
         Ok(Self {
             connection: Arc::new(Connection::new(Arc::new(address), settings)),
@@ -148,6 +151,13 @@ impl Redis {
     pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
         let certificate = Some((pem.into(), key_pem.into()));
         self.connection = Arc::new(self.connection.with(|settings| settings.client_certificate = certificate));
+        self
+    }
+
+    /// Makes all choices of this store depend on `environment`, for simulations.
+    #[must_use]
+    pub fn environment(mut self, environment: &Environment) -> Self {
+        self.connection = Arc::new(self.connection.with(|settings| settings.random = environment.random.clone()));
         self
     }
 

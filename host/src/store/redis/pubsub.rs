@@ -13,7 +13,7 @@ pub(super) struct Subscriptions(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    channels: HashMap<String, Channel>,
+    channels: BTreeMap<String, Channel>,
     /// Queue entries whose callers went away: withdrawing a value takes its entry. By queue and value.
     abandoned: HashMap<(String, String), String>,
     /// Counts the subscribers, so that each has a number, and earlier ones lower numbers.
@@ -23,7 +23,7 @@ struct Table {
 #[derive(Default)]
 struct Channel {
     /// The subscribers by the names of the locks that they wait for.
-    queues: HashMap<String, Queue>,
+    queues: BTreeMap<String, Queue>,
     /// Whether a task is about to unsubscribe if the channel is idle.
     unsubscribe_pending: bool,
     lock: SubscriptionLock,

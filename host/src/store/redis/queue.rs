@@ -89,7 +89,7 @@ impl Redis {
     pub(super) async fn watch_key(&self, name: &str, wait: Duration) -> Result<(), CacheError> {
         let (ends, keys) = (now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
-        let value = format!("watch {:016x}", getrandom::u64().unwrap_or_default());
+        let value = format!("watch {:016x}", self.connection.random().u64());
         let entry = [self.connection.client_id(), "0", &value].join(&SEPARATOR.to_string());
         let place = Place { channel: &channel, queue: &keys.queue, name, value: &value, entry: &entry };
         let subscriber = self.subscriber(place);
