@@ -147,6 +147,8 @@ pub mod cache {
 /// [`add_to_linker_sync`] and `Runner`, which have threads of their own.
 pub mod simulation {
     pub use crate::environment::Environment;
+    #[cfg(feature = "redis")]
+    pub use crate::store::redis::client::{Client, Connector, Push, Pushes};
 }
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.

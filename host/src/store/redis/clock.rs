@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisResult, cmd};
 
-use super::client::Client;
+use super::client::{Client, query};
 use crate::time::now;
 
 /// What one reply proves: the server's clock showed `micros` at some instant between `sent` and `received`.
@@ -40,9 +40,9 @@ impl Reading {
 }
 
 /// Asks a server for its time.
-pub(super) async fn read(client: &mut Client) -> RedisResult<Reading> {
+pub(super) async fn read(client: &dyn Client) -> RedisResult<Reading> {
     let sent = now();
-    let (seconds, micros): (u64, u64) = cmd("TIME").query_async(client).await?;
+    let (seconds, micros): (u64, u64) = query(client, &cmd("TIME"), None).await?;
     Ok(Reading { sent, received: now(), micros: seconds.saturating_mul(1_000_000).saturating_add(micros) })
 }
 
