@@ -1,0 +1,95 @@
+//! Processes on one runtime whose clock is paused.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use locker_host::simulation::Environment;
+use locker_host::{Error, Limits, Locker, Redis};
+use redis::{Cmd, Value};
+use tokio::runtime::Builder;
+use tokio::time::Instant;
+
+use super::client::{Connection, Network};
+use super::server::Server;
+
+/// What all processes share. Clones are the same.
+#[derive(Clone)]
+pub struct HostWorld(Arc<Shared>);
+
+struct Shared {
+    seed: u64,
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    server: Server,
+    trace: Vec<String>,
+    /// The last connection of each process.
+    connections: BTreeMap<usize, Arc<Connection>>,
+}
+
+/// A process with one locker.
+pub struct HostProcess {
+    /// The locker.
+    pub locker: Locker,
+    world: HostWorld,
+    number: usize,
+}
+
+/// Runs `play` in a world with this seed, on a runtime of its own. Returns what it answers, or none if there is no runtime.
+pub fn in_host_world<T>(seed: u64, play: impl AsyncFnOnce(HostWorld) -> T) -> Option<T> {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().ok()?;
+    Some(runtime.block_on(async {
+        let state = Mutex::default();
+        play(HostWorld(Arc::new(Shared { seed, started: Instant::now(), state }))).await
+    }))
+}
+
+impl HostWorld {
+    /// Starts a process. All that it chooses follows from the seed of the world and its number.
+    ///
+    /// # Errors
+    /// The locker's.
+    pub fn process(&self, number: usize) -> Result<HostProcess, Error> {
+        let environment = Environment::simulated(self.0.seed ^ (number as u64) << 32, 0);
+        let network = Arc::new(Network { world: self.clone(), process: number });
+        let redis = Redis::open("redis://simulated")?.connector(network).environment(&environment);
+        let locker = Locker::with_environment(redis, Limits::default(), &environment)?;
+        Ok(HostProcess { locker, world: self.clone(), number })
+    }
+
+    /// What has happened: the time in milliseconds, the process, and its request.
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
+        self.state().trace.clone()
+    }
+
+    pub(super) fn tell(&self, process: usize, what: &str) {
+        let millis = self.0.started.elapsed().as_secs_f64() * 1000.0;
+        self.state().trace.push(format!("{millis:.3} p{process} {what}"));
+    }
+
+    pub(super) fn call(&self, command: &Cmd) -> Value {
+        self.state().server.call(command, self.0.started.elapsed())
+    }
+
+    pub(super) fn connected(&self, process: usize, connection: &Arc<Connection>) {
+        self.state().connections.insert(process, connection.clone());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostProcess {
+    /// Breaks the connection of the process.
+    pub fn disconnect(&self) {
+        let connection = self.world.state().connections.get(&self.number).cloned();
+        if let Some(connection) = connection {
+            connection.disconnect();
+        }
+    }
+}
