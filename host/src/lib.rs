@@ -145,6 +145,8 @@ pub mod cache {
 ///
 /// Time needs none: all of it is that of tokio's clock, which tests can pause, and all tasks run on the current runtime. The exceptions are
 /// [`add_to_linker_sync`] and `Runner`, which have threads of their own.
+///
+/// This module names types of the redis crate, and changes with it: it is not part of what semantic versioning promises.
 pub mod simulation {
     pub use crate::environment::Environment;
     #[cfg(feature = "redis")]

@@ -31,6 +31,29 @@ pub trait Client: Send + Sync {
 }
 
 /// Makes connections, when they are first needed and after they broke.
+///
+/// ```
+/// use std::io::{Error, ErrorKind::ConnectionRefused};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use locker_host::simulation::{Client, Connector, Pushes};
+/// use locker_host::{Locker, Redis};
+///
+/// struct Away;
+///
+/// impl Connector for Away {
+///     fn connect(&self, _timeout: Duration, _pushes: Pushes) -> redis::RedisFuture<'_, Arc<dyn Client>> {
+///         Box::pin(async { Err(Error::from(ConnectionRefused).into()) })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), locker_host::Error> {
+/// let locker = Locker::new(Redis::open("redis://away")?.connector(Arc::new(Away)))?;
+/// assert!(locker.lock("job", Duration::from_secs(30)).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Connector: Send + Sync + 'static {
     /// Connects and logs in. The connection passes what servers push to `pushes`, in the order in which it arrives among replies. Requests
     /// of the connection fail after `timeout`.

@@ -42,6 +42,13 @@ impl Connector for Network {
 }
 
 impl Connection {
+    pub(super) fn push(&self, channel: &str, message: &str) {
+        if !self.broken.load(Ordering::Relaxed) {
+            self.world.tell(self.process, &format!("is told {message}"));
+            (self.pushes)(Push::Message { channel: channel.as_bytes(), message: message.as_bytes() });
+        }
+    }
+
     /// Breaks the connection. Requests that are under way get no reply.
     pub(super) fn disconnect(&self) {
         if !self.broken.swap(true, Ordering::Relaxed) {
@@ -56,7 +63,7 @@ impl Client for Connection {
         Box::pin(async move {
             sleep(LATENCY).await;
             self.world.tell(self.process, &told(command));
-            let reply = self.world.call(command);
+            let reply = self.world.call(command, LATENCY);
             sleep(LATENCY).await;
             if self.broken.load(Ordering::Relaxed) {
                 return Err(std::io::Error::from(BrokenPipe).into());
@@ -65,8 +72,13 @@ impl Client for Connection {
         })
     }
 
-    fn subscribe<'a>(&'a self, _: &'a str) -> RedisFuture<'a, ()> {
-        Box::pin(async { Ok(()) })
+    fn subscribe<'a>(&'a self, channel: &'a str) -> RedisFuture<'a, ()> {
+        Box::pin(async move {
+            sleep(LATENCY).await;
+            self.world.subscribe(self.process, channel);
+            sleep(LATENCY).await;
+            Ok(())
+        })
     }
 
     fn unsubscribe<'a>(&'a self, _: &'a str) -> RedisFuture<'a, ()> {

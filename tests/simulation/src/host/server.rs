@@ -1,6 +1,6 @@
-//! A server that answers the scripts of a lock, told apart by how many keys they take. It has no queues.
+//! A server that answers the scripts of a lock, told apart by how much they take. Its queues keep the order of arrival, and all waiters live.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use redis::{Cmd, RedisError, Value};
@@ -13,7 +13,16 @@ pub(super) struct Server {
     /// The hashes of the scripts that it knows.
     scripts: BTreeSet<String>,
     locks: BTreeMap<String, Lock>,
+    queues: BTreeMap<String, VecDeque<Waiter>>,
     last_fence: i64,
+    /// What was published, by channel.
+    pub(super) published: Vec<(String, String)>,
+}
+
+struct Waiter {
+    value: String,
+    ttl: Duration,
+    channel: String,
 }
 
 struct Lock {
@@ -40,14 +49,14 @@ impl Server {
                 let (keys, args) = rest.split_at(keys.parse().unwrap_or_default());
                 self.locks.retain(|_, lock| lock.expires > now);
                 let mut reply = vec![integer(time)];
-                reply.extend(self.run(keys, args, now));
+                reply.extend(self.run(keys, args, now, time));
                 Value::Array(reply)
             }
             _ => error("ERR unknown command"),
         }
     }
 
-    fn run(&mut self, keys: &[&str], args: &[&str], now: Duration) -> Vec<Value> {
+    fn run(&mut self, keys: &[&str], args: &[&str], now: Duration, time: u64) -> Vec<Value> {
         let (Some(lock), held) = (keys.first(), keys.first().and_then(|key| self.locks.get_mut(*key))) else {
             return vec![];
         };
@@ -61,11 +70,19 @@ impl Server {
                 [vec![outcome], held.fields(now)].concat()
             }
             ([_, _, value, ttl], None) if keys.len() == 4 => {
-                self.last_fence += 1;
-                let lock_of_value =
-                    Lock { value: (*value).to_owned(), fence: self.last_fence, expires: now + millis(ttl) };
-                self.locks.insert((*lock).to_owned(), lock_of_value);
+                self.store(lock, value, now + millis(ttl));
                 stored(self.last_fence, ttl)
+            }
+            ([_, _, value, ttl, _, _, _, _, channel], Some(held)) if held.value != *value => {
+                let queue = self.queues.entry((*lock).to_owned()).or_default();
+                let added = queue.iter().all(|waiter| waiter.value != *value);
+                if added {
+                    let (value, channel) = ((*value).to_owned(), (*channel).to_owned());
+                    queue.push_back(Waiter { value, ttl: millis(ttl), channel });
+                }
+                let mut reply = vec![text("queued"), Value::Int(1), Value::Int(added.into())];
+                reply.extend([held.left(now), Value::Int(0), Value::Int(1), text(&held.value)]);
+                reply
             }
             ([_, value, ttl], Some(held)) if keys.len() == 1 && held.value == *value => {
                 held.expires = now + millis(ttl);
@@ -73,18 +90,35 @@ impl Server {
             }
             ([_, value], Some(held)) if keys.len() == 2 && held.value == *value => {
                 self.locks.remove(*lock);
+                self.hand_over(lock, now, time);
                 vec![text("deleted")]
             }
             (_, Some(_)) => vec![text("different")],
             (_, None) => vec![text("absent")],
         }
     }
+
+    /// Stores the value of the first waiter and tells it.
+    fn hand_over(&mut self, lock: &str, now: Duration, time: u64) {
+        let Some(waiter) = self.queues.get_mut(lock).and_then(VecDeque::pop_front) else { return };
+        self.store(lock, &waiter.value, now + waiter.ttl);
+        let (name, fence) = (lock.trim_start_matches("lock:"), self.last_fence);
+        self.published.push((waiter.channel, format!("{name}\u{1f}{}\u{1f}{fence}\u{1f}{time}", waiter.value)));
+    }
+
+    fn store(&mut self, lock: &str, value: &str, expires: Duration) {
+        self.last_fence += 1;
+        self.locks.insert(lock.to_owned(), Lock { value: value.to_owned(), fence: self.last_fence, expires });
+    }
 }
 
 impl Lock {
     fn fields(&self, now: Duration) -> Vec<Value> {
-        let left = (self.expires - now).as_millis();
-        vec![text(&self.value), Value::Int(self.fence), Value::Int(i64::try_from(left).unwrap_or(i64::MAX))]
+        vec![text(&self.value), Value::Int(self.fence), self.left(now)]
+    }
+
+    fn left(&self, now: Duration) -> Value {
+        Value::Int(i64::try_from((self.expires - now).as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use locker_host::simulation::Environment;
 use locker_host::{Error, Limits, Locker, Redis};
 use redis::{Cmd, Value};
 use tokio::runtime::Builder;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::client::{Connection, Network};
 use super::server::Server;
@@ -28,6 +29,8 @@ struct State {
     trace: Vec<String>,
     /// The last connection of each process.
     connections: BTreeMap<usize, Arc<Connection>>,
+    /// The processes by the channels that they are subscribed to.
+    subscribers: BTreeMap<String, usize>,
 }
 
 /// A process with one locker.
@@ -71,8 +74,23 @@ impl HostWorld {
         self.state().trace.push(format!("{millis:.3} p{process} {what}"));
     }
 
-    pub(super) fn call(&self, command: &Cmd) -> Value {
-        self.state().server.call(command, self.0.started.elapsed())
+    /// The server answers, and what it publishes arrives after this time.
+    pub(super) fn call(&self, command: &Cmd, latency: Duration) -> Value {
+        let mut state = self.state();
+        let reply = state.server.call(command, self.0.started.elapsed());
+        for (channel, message) in std::mem::take(&mut state.server.published) {
+            let subscriber = state.subscribers.get(&channel).and_then(|process| state.connections.get(process));
+            let Some(connection) = subscriber.cloned() else { continue };
+            tokio::spawn(async move {
+                sleep(latency).await;
+                connection.push(&channel, &message);
+            });
+        }
+        reply
+    }
+
+    pub(super) fn subscribe(&self, process: usize, channel: &str) {
+        self.state().subscribers.insert(channel.to_owned(), process);
     }
 
     pub(super) fn connected(&self, process: usize, connection: &Arc<Connection>) {

@@ -90,6 +90,30 @@ fn a_hold_ends_by_virtual_time_and_its_guard_is_told() {
     .unwrap();
 }
 
+#[test]
+fn a_waiter_is_told_of_its_lock_as_soon_as_it_is_released() {
+    in_host_world(0, async |world| {
+        let [first, second] = [0, 1].map(|number| world.process(number).unwrap());
+        let guard = first.locker.hold("job", TTL).await.unwrap().granted().unwrap();
+        let wait = LockOptions::from(TTL).wait(HOUR);
+        let (granted, released) = tokio::join!(
+            biased;
+            async {
+                let lease = second.locker.lock("job", wait).await.unwrap().granted().unwrap();
+                (lease, tokio::time::Instant::now())
+            },
+            async {
+                sleep(HOUR / 2).await;
+                guard.release().await.unwrap();
+                tokio::time::Instant::now()
+            }
+        );
+        assert!(granted.1 <= released + Duration::from_millis(2), "{:#?}", world.trace());
+        assert!(granted.0.deadline > (released + TTL - Duration::from_secs(1)).into_std());
+    })
+    .unwrap();
+}
+
 /// A process whose store is made of memory, in a quorum or not.
 fn waiters(locker: impl Fn(&Environment) -> Locker) {
     in_host_world(0, async |_| {
