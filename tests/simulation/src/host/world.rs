@@ -51,14 +51,14 @@ pub fn in_host_world<T>(seed: u64, play: impl AsyncFnOnce(HostWorld) -> T) -> Op
 }
 
 impl HostWorld {
-    /// Starts a process. All that it chooses follows from the seed of the world and its number.
+    /// Starts a process, for which the server is of the kind that `url` says. All that it chooses follows from the seed of the world and its number.
     ///
     /// # Errors
     /// The locker's.
-    pub fn process(&self, number: usize) -> Result<HostProcess, Error> {
+    pub fn process(&self, number: usize, url: &str) -> Result<HostProcess, Error> {
         let environment = Environment::simulated(self.0.seed ^ (number as u64) << 32, 0);
         let network = Arc::new(Network { world: self.clone(), process: number });
-        let redis = Redis::open("redis://simulated")?.connector(network).environment(&environment);
+        let redis = Redis::open(url)?.connector(network).environment(&environment);
         let locker = Locker::with_environment(redis, Limits::default(), &environment)?;
         Ok(HostProcess { locker, world: self.clone(), number })
     }

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use locker_host::simulation::Environment;
 use locker_host::{Limits, LockOptions, Locker, LostReason, Memory, Quorum, QuorumMember};
 use locker_simulation::{HostWorld, in_host_world};
+use rstest::rstest;
 use tokio::time::{sleep, sleep_until, timeout};
 
+const URL: &str = "redis://simulated";
 const TTL: Duration = Duration::from_secs(30);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const SEEDS: u64 = 20;
 
 /// Two processes contend for a lock, which one holds for a while and the other asks for again and again. Connections break meanwhile.
 async fn contention(world: HostWorld) -> Vec<String> {
-    let [first, second] = [0, 1].map(|number| world.process(number).unwrap());
+    let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
     let holder = async {
         let guard = first.locker.hold("job", TTL).await.unwrap().granted().unwrap();
         sleep(Duration::from_secs(50)).await;
@@ -47,10 +49,13 @@ fn a_seed_determines_all_requests() {
     assert_eq!(traces.len(), usize::try_from(SEEDS).unwrap());
 }
 
-#[test]
-fn a_lease_expires_by_virtual_time() {
+#[rstest]
+#[case::one_server(URL)]
+#[case::a_cluster("redis+cluster://simulated")]
+#[case::sentinels("redis+sentinel://simulated/main")]
+fn a_lease_expires_by_virtual_time(#[case] url: &str) {
     in_host_world(0, async |world| {
-        let [first, second] = [0, 1].map(|number| world.process(number).unwrap());
+        let [first, second] = [0, 1].map(|number| world.process(number, url).unwrap());
         let lease = first.locker.lock("job", TTL).await.unwrap().granted().unwrap();
         let held = second.locker.lock("job", TTL).await.unwrap();
         assert!(held.granted().is_none());
@@ -66,7 +71,7 @@ fn a_lease_expires_by_virtual_time() {
 fn a_lock_is_renewed_for_hours_of_virtual_time() {
     let started = Instant::now();
     in_host_world(0, async |world| {
-        let process = world.process(0).unwrap();
+        let process = world.process(0, URL).unwrap();
         let guard = process.locker.hold("job", TTL).await.unwrap().granted().unwrap();
         sleep(10 * HOUR).await;
         assert!(guard.is_held());
@@ -80,7 +85,7 @@ fn a_lock_is_renewed_for_hours_of_virtual_time() {
 #[test]
 fn a_hold_ends_by_virtual_time_and_its_guard_is_told() {
     in_host_world(0, async |world| {
-        let process = world.process(0).unwrap();
+        let process = world.process(0, URL).unwrap();
         let options = LockOptions::from(TTL).max_hold(HOUR);
         let guard = process.locker.hold("job", options).await.unwrap().granted().unwrap();
         assert!(matches!(timeout(2 * HOUR, guard.lost()).await, Ok(LostReason::MaxHold)));
@@ -93,7 +98,7 @@ fn a_hold_ends_by_virtual_time_and_its_guard_is_told() {
 #[test]
 fn a_waiter_is_told_of_its_lock_as_soon_as_it_is_released() {
     in_host_world(0, async |world| {
-        let [first, second] = [0, 1].map(|number| world.process(number).unwrap());
+        let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
         let guard = first.locker.hold("job", TTL).await.unwrap().granted().unwrap();
         let wait = LockOptions::from(TTL).wait(HOUR);
         let (granted, released) = tokio::join!(
