@@ -103,17 +103,19 @@
 //! - `plugin`: locks for an embedder's plugins, and their limits; runs programs that use locks.
 //! - `component`: the component in its sandbox, and what its calls may reach.
 //! - `store`: the trait [`Cache`] and the stores that implement it. They know nothing of locks, and queue the waiters.
-//! - `time`: the arithmetic of times; `telemetry`: events and metrics.
+//! - `time`: clocks and the arithmetic of times; `random`: random bits; `environment`: both of a process. `telemetry`: events and metrics.
 
 #![deny(missing_docs)]
 
 mod component;
+mod environment;
 mod error;
 mod hold;
 mod locker;
 mod options;
 mod outcome;
 mod plugin;
+mod random;
 mod store;
 mod telemetry;
 mod time;
@@ -137,6 +139,18 @@ pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
 /// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.
 pub mod cache {
     pub use crate::store::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Stored, Vote, VoteOutcome};
+}
+
+/// The seams at which a simulation replaces the outside world.
+///
+/// Time needs none: all of it is that of tokio's clock, which tests can pause, and all tasks run on the current runtime. The exceptions are
+/// [`add_to_linker_sync`] and `Runner`, which have threads of their own.
+///
+/// This module names types of the redis crate, and changes with it: it is not part of what semantic versioning promises.
+pub mod simulation {
+    pub use crate::environment::Environment;
+    #[cfg(feature = "redis")]
+    pub use crate::store::redis::client::{Client, Connector, Push, Pushes};
 }
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::component::operations::Operations;
+use crate::environment::Environment;
 use crate::hold::grant::grant;
 use crate::hold::{Guard, LostReason};
 use crate::time::least_left;
@@ -53,7 +54,15 @@ impl Locker {
     /// # Errors
     /// [`ErrorKind::Fault`] if the component cannot be loaded.
     pub fn with_limits(cache: impl Cache, limits: Limits) -> Result<Self, Error> {
-        Operations::new(Arc::new(cache), limits).map(Self)
+        Self::with_environment(cache, limits, &Environment::default())
+    }
+
+    /// A locker whose tokens and choices depend on `environment`, as those of the same process in a simulation.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Fault`] if the component cannot be loaded.
+    pub fn with_environment(cache: impl Cache, limits: Limits, environment: &Environment) -> Result<Self, Error> {
+        Operations::new(Arc::new(cache), limits, environment.random.clone()).map(Self)
     }
 
     /// Takes the lock `name` if it is free, or waits for it as long as `options` say.

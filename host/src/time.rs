@@ -1,6 +1,44 @@
-//! The arithmetic of times: milliseconds, leases, jitter.
+//! Clocks, and the arithmetic of times: milliseconds, leases.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+/// The instant that it is now, by the clock of tokio's timers. So deadlines and timers agree where that clock is paused, as in simulations.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+pub(crate) fn elapsed(start: Instant) -> Duration {
+    now().saturating_duration_since(start)
+}
+
+/// The time of day, of which fencing tokens are made. It is read once; from then on, time passes as for [`now`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WallClock {
+    started: Instant,
+    started_micros: u64,
+}
+
+impl WallClock {
+    /// A clock that shows so many microseconds since 1970 now.
+    pub(crate) fn starting_at(micros: u64) -> Self {
+        Self { started: now(), started_micros: micros }
+    }
+
+    /// Microseconds since 1970.
+    pub(crate) fn micros(&self) -> u64 {
+        let passed = elapsed(self.started).as_micros();
+        self.started_micros.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
+    }
+}
+
+impl Default for WallClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    fn default() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self::starting_at(u64::try_from(since_epoch.as_micros()).unwrap_or_default())
+    }
+}
 
 /// The least time that a lease of `ttl` must have left to count: the contract counts in whole milliseconds.
 pub(crate) fn least_left(ttl: Duration) -> Duration {
@@ -22,7 +60,7 @@ impl Term {
     }
 
     pub(crate) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline.saturating_duration_since(now())
     }
 }
 
@@ -51,20 +89,21 @@ pub(crate) fn before(end: Instant, duration: Duration) -> Instant {
     end.checked_sub(duration).unwrap_or(end)
 }
 
-/// A pause of up to a tenth less, so that locks that were taken together are not always renewed together.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    let tenths = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
-    pause.mul_f64(1.0 - tenths / 10.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn term(ttl: u64, passed: u64) -> Term {
-        let (asked, ttl) =
-            (Instant::now().checked_sub(Duration::from_millis(passed)).unwrap(), Duration::from_millis(ttl));
+        let (asked, ttl) = (now().checked_sub(Duration::from_millis(passed)).unwrap(), Duration::from_millis(ttl));
         Term { deadline: asked + ttl, ttl }
+    }
+
+    #[test]
+    fn time_is_that_of_timers_and_of_the_system_outside_of_a_runtime() {
+        let started = now();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+        assert!(elapsed(started) >= Duration::from_millis(1));
     }
 
     #[test]

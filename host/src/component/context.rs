@@ -1,7 +1,7 @@
 //! One call into the component, and what the component may reach from there: the cache and random bytes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -11,14 +11,16 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::component::bindings::locker::locker::cache as wit;
 use crate::component::bindings::wasi::random::random;
 use crate::error::GRANTED_TOO_LATE;
+use crate::random::Random;
 use crate::store::orphan_cleanup::{self, OrphanCleanup, Store};
 use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
-use crate::time::{Term, after, least_left, millis_floor};
+use crate::time::{Term, after, least_left, millis_floor, now};
 
 /// What all calls of a locker share.
 pub(crate) struct LockerState {
     pub(crate) cache: Arc<dyn Cache>,
     pub(crate) max_ttl: Duration,
+    pub(crate) random: Random,
     /// Set when the locker is closed.
     pub(crate) closed: CancellationToken,
     /// The tasks in the background, which renew locks and remove orphans.
@@ -27,24 +29,24 @@ pub(crate) struct LockerState {
 }
 
 impl LockerState {
-    pub(crate) fn new(cache: Arc<dyn Cache>, max_ttl: Duration) -> Self {
-        Self::with_closed(cache, max_ttl, CancellationToken::new())
+    pub(crate) fn new(cache: Arc<dyn Cache>, max_ttl: Duration, random: Random) -> Self {
+        Self::with_closed(cache, max_ttl, random, CancellationToken::new())
     }
 
     /// The same over another cache: a plugin's part of this one.
     pub(crate) fn over(&self, cache: Arc<dyn Cache>) -> Self {
-        Self::with_closed(cache, self.max_ttl, self.closed.child_token())
+        Self::with_closed(cache, self.max_ttl, self.random.clone(), self.closed.child_token())
     }
 
-    fn with_closed(cache: Arc<dyn Cache>, max_ttl: Duration, closed: CancellationToken) -> Self {
+    fn with_closed(cache: Arc<dyn Cache>, max_ttl: Duration, random: Random, closed: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
         let orphan_cleanup = OrphanCleanup::new(Store::Cache(cache.clone()), tasks.clone());
-        Self { cache, max_ttl, closed, tasks, orphan_cleanup }
+        Self { cache, max_ttl, random, closed, tasks, orphan_cleanup }
     }
 
     /// Withdraws, in the background, a value that was to be stored for `ttl`.
     pub(crate) fn withdraw(&self, key: String, value: String, ttl: Duration, runtime: &Handle) {
-        let gone = after(Instant::now(), ttl.saturating_add(LATEST_REQUEST));
+        let gone = after(now(), ttl.saturating_add(LATEST_REQUEST));
         self.orphan_cleanup.add(orphan_cleanup::Orphan { key, value, votes: None, gone }, runtime);
     }
 }
@@ -282,7 +284,7 @@ impl random::Host for CallContext {
         const MOST: u64 = 4096;
         wasmtime::ensure!(len <= MOST, "{len} random bytes asked for, {MOST} allowed");
         let mut bytes = vec![0; usize::try_from(len)?];
-        getrandom::fill(&mut bytes)?;
+        self.state.random.fill(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -292,8 +294,8 @@ impl random::Host for CallContext {
             return Ok(spare);
         }
         let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
-        let random = u128::from_ne_bytes(random);
+        self.state.random.fill(&mut random)?;
+        let random = u128::from_le_bytes(random);
         self.spare_random = Some((random >> 64) as u64);
         Ok(random as u64)
     }

@@ -11,8 +11,9 @@ use crate::component::bindings::exports::locker::locker::locker as wit;
 use crate::component::context::{CallContext, LockerState, Orphan};
 use crate::component::sandbox::{Instance, Sandbox};
 use crate::error::Error;
+use crate::random::Random;
 use crate::store::{Cache, ErrorKind};
-use crate::time::{Term, millis_ceil};
+use crate::time::{Term, millis_ceil, now};
 use crate::{ExtendOutcome, Holder, Lease, Limits, LockOptions, Token, UnlockOutcome, telemetry};
 
 /// The functions of the component, and what all calls share. Clones are the same.
@@ -43,8 +44,8 @@ pub(crate) enum Attempt {
 const MAX_INPUT: usize = 64 << 10;
 
 impl Operations {
-    pub(crate) fn new(cache: Arc<dyn Cache>, limits: Limits) -> Result<Self, Error> {
-        let state = Arc::new(LockerState::new(cache, limits.max_ttl));
+    pub(crate) fn new(cache: Arc<dyn Cache>, limits: Limits, random: Random) -> Result<Self, Error> {
+        let state = Arc::new(LockerState::new(cache, limits.max_ttl, random));
         let sandbox = Sandbox::new(state.clone(), limits)?;
         Ok(Self(Arc::new(Inner { sandbox, state, deadline: limits.deadline })))
     }
@@ -63,6 +64,10 @@ impl Operations {
 
     pub(crate) fn cache(&self) -> &Arc<dyn Cache> {
         &self.0.state.cache
+    }
+
+    pub(crate) fn random(&self) -> &Random {
+        &self.0.state.random
     }
 
     /// Makes one attempt, which may include a wait.
@@ -151,7 +156,7 @@ impl Operations {
 
     /// Releases a lock in the background, until it would have expired at `gone`.
     pub(crate) fn withdraw(&self, name: &str, token: &Token, gone: Instant, runtime: &Handle) {
-        let ttl = gone.saturating_duration_since(Instant::now());
+        let ttl = gone.saturating_duration_since(now());
         self.0.state.withdraw(name.to_owned(), token.as_str().to_owned(), ttl, runtime);
     }
 
@@ -210,7 +215,7 @@ impl Operations {
 impl Grant {
     fn new(lease: wit::Lease, term: Option<Term>) -> Self {
         let ttl = Duration::from_millis(lease.ttl_ms);
-        let term = term.unwrap_or_else(|| Term { deadline: Instant::now(), ttl });
+        let term = term.unwrap_or_else(|| Term { deadline: now(), ttl });
         Self {
             lease: Lease { token: Token::from(lease.token), fence: lease.fence, ttl, deadline: term.deadline },
             term,

@@ -111,12 +111,16 @@ fn compiled() -> wasmtime::Result<ComponentPre<State>> {
 mod tests {
     use super::*;
     use crate::Memory;
+    use crate::random::Random;
 
     #[tokio::test]
     async fn instances_for_concurrent_calls_are_built_once_and_used_again() {
         let limits = Limits::default();
-        let sandbox =
-            Sandbox::new(Arc::new(LockerState::new(Arc::new(Memory::default()), limits.max_ttl)), limits).unwrap();
+        let sandbox = Sandbox::new(
+            Arc::new(LockerState::new(Arc::new(Memory::default()), limits.max_ttl, Random::default())),
+            limits,
+        )
+        .unwrap();
         for idle_before in [0, 200, 200] {
             assert_eq!(sandbox.idle.len(), idle_before);
             let mut used = Vec::new();

@@ -6,6 +6,7 @@ use tokio::time::timeout_at;
 
 use crate::component::operations::{Attempt, Grant, Operations};
 use crate::error::GRANTED_TOO_LATE;
+use crate::time::{elapsed, now};
 use crate::{Error, ErrorKind, LockOptions, LockOutcome, telemetry};
 
 /// Takes the lock with at least the time left that is `required` of a time to live. A grant with less is released, and
@@ -16,12 +17,12 @@ pub(crate) async fn grant(
     options: LockOptions,
     required: impl Fn(Duration) -> Duration,
 ) -> Result<LockOutcome<Grant>, Error> {
-    let started = Instant::now();
+    let started = now();
     let answer = grant_in_time(operations, name, options, started, required).await;
     telemetry::attempted();
     match &answer {
-        Ok(LockOutcome::Granted(grant)) => telemetry::granted(name, &grant.lease, started.elapsed()),
-        Ok(LockOutcome::Held(holder)) => telemetry::held(name, holder, started.elapsed()),
+        Ok(LockOutcome::Granted(grant)) => telemetry::granted(name, &grant.lease, elapsed(started)),
+        Ok(LockOutcome::Held(holder)) => telemetry::held(name, holder, elapsed(started)),
         Err(_) => {}
     }
     answer
@@ -44,7 +45,7 @@ async fn grant_in_time(
             Attempt::Held(holder) => return Ok(LockOutcome::Held(holder)),
             Attempt::Late(fence) => fence,
         };
-        options.wait = wait.saturating_sub(started.elapsed());
+        options.wait = wait.saturating_sub(elapsed(started));
         if options.wait.is_zero() {
             return holder_instead(operations, name, late).await;
         }

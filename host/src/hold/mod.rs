@@ -21,7 +21,7 @@ use self::renewal::Renewal;
 use self::state::{Current, HoldState, HoldTimes};
 pub use self::with_outcome::WithOutcome;
 use crate::component::operations::Operations;
-use crate::time::after;
+use crate::time::{after, elapsed, now};
 use crate::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, UnlockOutcome, telemetry};
 
 /// A lock that is renewed until it is released or dropped, or until it is lost.
@@ -178,11 +178,11 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.state.over.cancel();
         self.renewal.abort();
-        telemetry::released(&self.state.name, self.state.since.elapsed());
+        telemetry::released(&self.state.name, elapsed(self.state.since));
         let gone = matches!(self.state.current().loss, Some(LostReason::Absent | LostReason::HeldByOther));
         if !self.released && !gone {
             // A renewal may still be on its way.
-            let until = after(Instant::now(), self.ttl);
+            let until = after(now(), self.ttl);
             self.operations.withdraw(&self.state.name, &self.state.token(), until, &self.runtime);
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::{sleep_until, timeout_at};
 use super::lost_reason::LostReason;
 use super::state::HoldState;
 use crate::component::operations::Operations;
-use crate::time::jittered;
+use crate::time::now;
 use crate::{Error, ErrorKind, ExtendOutcome};
 
 pub(crate) struct Renewal {
@@ -50,13 +50,13 @@ impl Renewal {
 
     /// When to renew the lock next: in time for an answer to arrive, also if its lease was old when it was granted.
     fn next(&self, lost_at: Instant) -> Instant {
-        let now = Instant::now();
+        let now = now();
         let pause = if self.state.has_failed() {
             self.state.ttl / 30
         } else {
             (self.state.ttl / 3).min(lost_at.saturating_duration_since(now) / 2)
         };
-        lost_at.min(now + jittered(pause))
+        lost_at.min(now + self.operations.random().up_to_a_tenth_less(pause))
     }
 
     async fn attempt(&self, lost_at: Instant) -> Result<ExtendOutcome, Error> {

@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::operations::Grant;
-use crate::time::{before, least_left};
+use crate::time::{before, least_left, now};
 use crate::{Error, Lease, LockOptions, LostReason, Token, telemetry};
 
 /// The times that the caller has chosen.
@@ -72,7 +72,7 @@ pub(crate) struct Current {
 
 impl HoldState {
     pub(crate) fn new(name: &str, times: HoldTimes, Grant { lease, term }: Grant) -> Self {
-        let since = term.deadline.checked_sub(term.ttl).unwrap_or_else(Instant::now);
+        let since = term.deadline.checked_sub(term.ttl).unwrap_or_else(now);
         Self {
             name: name.to_owned(),
             since,
@@ -110,7 +110,7 @@ impl HoldState {
 
     /// The time to live to renew the lock with: no longer than work may run and then needs to stop.
     pub(crate) fn next_ttl(&self) -> Duration {
-        let most = self.end.map(|end| end.saturating_duration_since(Instant::now()).saturating_add(self.margin));
+        let most = self.end.map(|end| end.saturating_duration_since(now()).saturating_add(self.margin));
         most.map_or(self.ttl, |most| most.min(self.ttl))
     }
 
@@ -119,7 +119,7 @@ impl HoldState {
         self.set_loss(|current| {
             let (lost_at, is_end) = self.limit(&current.lease);
             let loss = if is_end { LostReason::MaxHold } else { LostReason::Expired(current.failure.clone()) };
-            (Instant::now() >= lost_at).then_some(loss)
+            (now() >= lost_at).then_some(loss)
         })
     }
 
@@ -154,6 +154,7 @@ impl HoldState {
                 return loss;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(self.lost_at().into()) => {}
                 // This does not fail, since the sender is a field of this state.
                 _ = changes.changed() => {}

@@ -11,7 +11,7 @@ mod usage;
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use wasmtime::component::{HasData, Linker};
@@ -22,7 +22,7 @@ use crate::component::bindings::locker::locker::cache as cache_wit;
 use crate::component::bindings::wasi::random::random;
 use crate::component::bindings::{blocking, plugin};
 use crate::component::context::CallContext;
-use crate::time::{millis_ceil, millis_floor};
+use crate::time::{millis_ceil, millis_floor, now};
 use crate::{Error, ErrorKind, ExtendOutcome, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
 
 /// What an instance of a plugin may do with locks, for the data of its store. A clone is the same instance's.
@@ -230,7 +230,7 @@ macro_rules! locker_interface {
 
         impl From<Lease> for wit::Lease {
             fn from(lease: Lease) -> Self {
-                let left = lease.deadline.saturating_duration_since(Instant::now()).min(lease.ttl);
+                let left = lease.deadline.saturating_duration_since(now()).min(lease.ttl);
                 Self { token: lease.token.as_str().to_owned(), fence: lease.fence, ttl_ms: millis_floor(left) }
             }
         }

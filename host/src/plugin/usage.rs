@@ -1,12 +1,12 @@
 //! What the instances of a plugin do with locks, counted.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::scope::{Scope, refused};
 use crate::store::CacheError;
-use crate::time::after;
+use crate::time::{after, now};
 
 /// The usage of one scope, shared by all instances of its plugin.
 #[derive(Clone, Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Usage(Arc<Mutex<Counters>>);
 #[derive(Default)]
 struct Counters {
     /// The values that the cache has or queues for this scope, or may have.
-    locks: HashMap<(String, String), Lock>,
+    locks: BTreeMap<(String, String), Lock>,
     instances: u64,
     waiters: usize,
     /// Requests of the last second, more or less: they are forgotten at the rate at which they are allowed.
@@ -54,7 +54,7 @@ impl Usage {
     /// Counts a request.
     pub(crate) fn request(&self, scope: &Scope) -> Result<(), CacheError> {
         let mut counters = self.counters();
-        let (now, most) = (Instant::now(), f64::from(scope.max_requests_per_second));
+        let (now, most) = (now(), f64::from(scope.max_requests_per_second));
         let since = counters.counted.replace(now).map_or(0.0, |counted| (now - counted).as_secs_f64());
         counters.requests = (counters.requests - since * most).max(0.0);
         if counters.requests + 1.0 > most {
@@ -138,7 +138,7 @@ impl Usage {
 
 impl Counters {
     fn forget_expired(&mut self) {
-        let now = Instant::now();
+        let now = now();
         self.locks.retain(|_, lock| !matches!(lock.state, State::Held(expires) if expires <= now));
     }
 
@@ -163,7 +163,7 @@ impl Drop for Waiter {
 
 /// When a value has expired that is stored now.
 pub(crate) fn expiry(ttl: Duration) -> Instant {
-    after(Instant::now(), ttl)
+    after(now(), ttl)
 }
 
 #[cfg(test)]

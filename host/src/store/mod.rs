@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 pub use self::error::{CacheError, ErrorKind};
 pub use self::member::{QuorumMember, Vote, VoteOutcome};
+use crate::time::{elapsed, now};
 
 /// A value that the store has under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,9 +205,9 @@ where
 {
     const SHORTEST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_millis(500);
-    let (started, mut interval) = (Instant::now(), SHORTEST);
+    let (started, mut interval) = (now(), SHORTEST);
     loop {
-        let left = wait.saturating_sub(started.elapsed());
+        let left = wait.saturating_sub(elapsed(started));
         let outcome = attempt().await?;
         if left.is_zero() || matches!(outcome, SetOutcome::Stored(_)) {
             return Ok(outcome);

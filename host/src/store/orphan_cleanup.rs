@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::store::{Cache, ErrorKind, QuorumMember};
+use crate::time::now;
 
 /// The values to withdraw from one store, and the task that does it while there are any. An outage costs one task and a bounded set,
 /// however many calls it makes fail.
@@ -113,7 +114,7 @@ impl Orphans {
 
     /// Some values that come after the number `last`, so that each has its turn although others fail again and again.
     fn next(&mut self, last: u64) -> Vec<(u64, Arc<Orphan>)> {
-        let now = tokio::time::Instant::now().into_std();
+        let now = now();
         self.values.retain(|_, orphan| orphan.gone > now);
         let (later, earlier) = (self.values.range(last + 1..), self.values.range(..=last));
         later.chain(earlier).take(MAX_ATTEMPTS).map(|(number, orphan)| (*number, orphan.clone())).collect()
@@ -227,7 +228,7 @@ mod tests {
     }
 
     fn orphan(value: &str, ttl: Duration) -> Orphan {
-        Orphan { key: "key".to_owned(), value: value.to_owned(), votes: None, gone: Instant::now() + ttl }
+        Orphan { key: "key".to_owned(), value: value.to_owned(), votes: None, gone: now() + ttl }
     }
 
     /// The clean-up of a store, with values to withdraw.

@@ -16,7 +16,7 @@
 //!   what happened, in words.
 //! - `campaign`: many seeds; `explore`: every small world; `shrink`: the simplest world that fails.
 //! - `broken_rules`, `broken_queues`, `guest_variants`: what must be caught.
-//! - `quorum`: worlds of another kind, for the store that is made of several.
+//! - `quorum`: worlds of another kind, for the store that is made of several. `host`: worlds of the whole host.
 
 mod broken_queues;
 mod broken_rules;
@@ -31,6 +31,7 @@ mod explore;
 mod faults;
 mod guest;
 mod guest_variants;
+mod host;
 mod invariants;
 mod ledger;
 mod network;
@@ -73,6 +74,7 @@ pub use component::Component;
 pub use explore::{Explored, explore, explore_all};
 pub use guest::{Answer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome, Options, UnlockOutcome};
 pub use guest_variants::GuestVariant;
+pub use host::{HostProcess, HostWorld, in_host_world};
 pub use invariants::{Invariant, Violation};
 pub use queue::Verdict;
 pub use quorum::{

@@ -14,9 +14,11 @@ use tokio::time::{sleep, sleep_until};
 
 use self::table::{FirstStep, Table};
 use self::waiter::Waiter;
+use crate::environment::Environment;
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome,
 };
+use crate::time::now;
 
 /// A store in this process's memory: for tests, for programs of one process, and for plugins of one host.
 ///
@@ -42,10 +44,17 @@ impl Memory {
         Self { default_ttl, table: Arc::default() }
     }
 
+    /// Makes the revisions depend on the wall clock of `environment`, for simulations.
+    #[must_use]
+    pub fn environment(self, environment: &Environment) -> Self {
+        self.table().0.clock = environment.clock;
+        self
+    }
+
     /// The table as of now: expired values are gone, and their keys belong to the heads of their queues.
     fn table(&self) -> (MutexGuard<'_, Table>, Instant) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = now();
         table.expire(now);
         (table, now)
     }
@@ -135,9 +144,10 @@ impl QuorumMember for Memory {
                 (expires, changed.notified_owned())
             };
             tokio::select! {
+                biased;
+                () = &mut over => return Ok(()),
                 () = changed => {}
                 () = sleep_until(expires.into()) => {}
-                () = &mut over => return Ok(()),
             }
         }
     }

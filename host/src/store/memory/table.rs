@@ -3,18 +3,20 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::queue::{Queue, QueueEntry, State};
 use crate::store::{CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored, Vote, VoteOutcome};
+use crate::time::WallClock;
 
 #[derive(Default)]
 pub(super) struct Table {
     slots: HashMap<Arc<str>, Slot>,
     /// The same keys by the time they expire, so that expired ones are found without a scan.
     expiries: BTreeSet<(Instant, Arc<str>)>,
+    pub(super) clock: WallClock,
     last_revision: u64,
     last_ticket: u64,
     /// The values that were withdrawn a short time ago, and until when they are refused.
@@ -153,7 +155,9 @@ impl Table {
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
-        self.slots.keys().map(ToString::to_string).collect()
+        let mut keys: Vec<_> = self.slots.keys().map(ToString::to_string).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// When the value of `key` expires, and a notification of anything that changes that.
@@ -275,9 +279,7 @@ impl Table {
     }
 
     fn next_revision(&mut self) -> u64 {
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let micros = u64::try_from(since_epoch.as_micros()).unwrap_or(0);
-        self.last_revision = micros.max(self.last_revision + 1);
+        self.last_revision = self.clock.micros().max(self.last_revision + 1);
         self.last_revision
     }
 

@@ -38,6 +38,7 @@ impl Waiter {
             }
             let expires = if let State::Head(expires) = state { Some(expires) } else { None };
             tokio::select! {
+                biased;
                 _ = self.state.changed() => {}
                 () = expiry(expires) => drop(self.memory.table()),
                 () = &mut over => return self.leave(),

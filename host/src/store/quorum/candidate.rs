@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
+use super::Quorum;
 use super::members::{Answer, Answers};
 use super::replies::Replies;
 use super::tally::{self, Decision};
-use super::{Quorum, now};
 use crate::store::{CacheError, Entry, ErrorKind, Stored, Vote, VoteOutcome};
+use crate::time::now;
 
 /// A caller that wants a key.
 pub(super) struct Candidate<'a> {
@@ -105,7 +106,7 @@ impl<'a> Candidate<'a> {
                     self.leads += 1;
                 }
                 None => {
-                    let pause = self.quorum.jittered(doubled(PAUSE_ROUNDS * round.took, self.withdrawals));
+                    let pause = self.quorum.random.up_to_twice(doubled(PAUSE_ROUNDS * round.took, self.withdrawals));
                     let until = (now() + pause).min(ends);
                     self.withdraw(until.saturating_duration_since(now())).await;
                     sleep_until(until.into()).await;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::Quorum;
 use super::members::Answers;
 use super::replies::Replies;
-use super::{Quorum, now};
 use crate::store::{CacheError, ExtendOutcome, Stored};
+use crate::time::now;
 
 #[derive(Debug, PartialEq, Eq)]
 enum Decision {

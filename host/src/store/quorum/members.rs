@@ -8,10 +8,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{timeout, timeout_at};
 
+use super::Quorum;
 use super::replies::Replies;
-use super::{Quorum, now};
 use crate::store::orphan_cleanup::{Orphan, OrphanCleanup};
 use crate::store::{CacheError, ErrorKind, QuorumMember};
+use crate::time::now;
 
 pub(super) struct Member {
     pub(super) store: Arc<dyn QuorumMember>,

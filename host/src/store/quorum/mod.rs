@@ -17,7 +17,7 @@ mod store;
 mod tally;
 mod wait_queues;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::task::TaskTracker;
@@ -25,8 +25,11 @@ use tokio_util::task::TaskTracker;
 use self::ballots::Ballots;
 use self::members::Member;
 use self::wait_queues::WaitQueues;
+use crate::environment::Environment;
+use crate::random::Random;
 use crate::store::orphan_cleanup::{OrphanCleanup, Store};
 use crate::store::{CacheError, ErrorKind, QuorumMember};
+use crate::time::WallClock;
 
 /// An odd number of independent stores, of which a majority decides: a lock survives the loss of the others.
 ///
@@ -58,7 +61,7 @@ use crate::store::{CacheError, ErrorKind, QuorumMember};
 pub struct Quorum {
     members: Arc<[Member]>,
     ballots: Arc<Ballots>,
-    random: Arc<Mutex<fastrand::Rng>>,
+    random: Random,
     /// Of the callers of this process, one at a time contends for a key.
     queues: WaitQueues,
     /// The requests whose answers no caller waits for any more.
@@ -84,8 +87,8 @@ impl Quorum {
         };
         Ok(Self {
             members: members.into_iter().map(member).collect(),
-            ballots: Arc::new(Ballots::of_wall_clock()),
-            random: Arc::new(Mutex::new(fastrand::Rng::with_seed(getrandom::u64().unwrap_or_default()))),
+            ballots: Arc::new(Ballots::new(WallClock::default())),
+            random: Random::default(),
             queues: WaitQueues::default(),
             tasks,
             default_ttl: Duration::from_secs(30),
@@ -108,12 +111,11 @@ impl Quorum {
         self
     }
 
-    /// Makes all choices of this quorum depend on `seed` and on the time `now`, in microseconds, for simulations.
-    #[doc(hidden)]
+    /// Makes all choices of this quorum depend on `environment`, for simulations.
     #[must_use]
-    pub fn deterministic(mut self, seed: u64, now: u64) -> Self {
-        self.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
-        self.ballots = Arc::new(Ballots::new(now));
+    pub fn environment(mut self, environment: &Environment) -> Self {
+        self.random = environment.random.clone();
+        self.ballots = Arc::new(Ballots::new(environment.clock));
         self
     }
 
@@ -121,19 +123,9 @@ impl Quorum {
         self.members.len() / 2 + 1
     }
 
-    /// A duration between `shortest` and twice that, at random.
-    fn jittered(&self, shortest: Duration) -> Duration {
-        shortest.mul_f64(1.0 + self.random.lock().unwrap_or_else(PoisonError::into_inner).f64())
-    }
-
     /// Until when a majority has what it stored for `ttl` until `earliest`: clocks may run differently.
     fn deadline(ttl: Duration, earliest: Instant) -> Instant {
         let drift = ttl / 100 + Duration::from_millis(2);
         earliest.checked_sub(drift).unwrap_or(earliest)
     }
-}
-
-/// The time by the clock that timers use.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::Quorum;
 use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
 use super::members::{ASSUMED_TTL, Answer, Answers};
 use super::replies::{Replies, by_value, of_majority};
-use super::{Quorum, now};
 use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome};
-use crate::time::after;
+use crate::time::{after, now};
 
 #[async_trait]
 impl Cache for Quorum {
@@ -48,7 +48,7 @@ impl Cache for Quorum {
                 }
                 Election::Held(_) => self.watch(key, left()).await,
                 Election::Split if last => return Err(self.split()),
-                Election::Split => sleep(self.jittered(self.timeout / 4).min(left())).await,
+                Election::Split => sleep(self.random.up_to_twice(self.timeout / 4).min(left())).await,
             }
         }
     }

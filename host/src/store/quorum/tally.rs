@@ -61,13 +61,14 @@ pub(super) fn is_outdated(replies: &Replies<VoteOutcome>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::store::{CacheError, ErrorKind};
+    use crate::time::now;
 
     fn stored(revision: u64) -> VoteOutcome {
-        VoteOutcome::Stored(Stored { revision, deadline: Instant::now() + Duration::from_secs(revision) })
+        VoteOutcome::Stored(Stored { revision, deadline: now() + Duration::from_secs(revision) })
     }
 
     fn occupied(value: &str) -> VoteOutcome {

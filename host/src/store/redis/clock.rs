@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisResult, cmd};
 
-use super::client::Client;
+use super::client::{Client, query};
+use crate::time::now;
 
 /// What one reply proves: the server's clock showed `micros` at some instant between `sent` and `received`.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +40,10 @@ impl Reading {
 }
 
 /// Asks a server for its time.
-pub(super) async fn read(client: &mut Client) -> RedisResult<Reading> {
-    let sent = Instant::now();
-    let (seconds, micros): (u64, u64) = cmd("TIME").query_async(client).await?;
-    Ok(Reading { sent, received: Instant::now(), micros: seconds.saturating_mul(1_000_000).saturating_add(micros) })
+pub(super) async fn read(client: &dyn Client) -> RedisResult<Reading> {
+    let sent = now();
+    let (seconds, micros): (u64, u64) = query(client, &cmd("TIME"), None).await?;
+    Ok(Reading { sent, received: now(), micros: seconds.saturating_mul(1_000_000).saturating_add(micros) })
 }
 
 /// Clocks of which one goes faster than the other by more than a thousandth are broken.
@@ -86,7 +87,7 @@ mod tests {
 
     /// A reply of 100 s that was sent ten seconds ago and arrived nine seconds ago.
     fn reading() -> (Reading, Instant) {
-        let now = Instant::now();
+        let now = now();
         let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
         (Reading { sent: ago(10), received: ago(9), micros: 100 * SECOND }, now)
     }

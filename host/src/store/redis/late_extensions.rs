@@ -1,5 +1,6 @@
 //! Extensions of which a copy may still arrive.
 
+use crate::time::now;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ impl SentExtension<'_> {
         if extensions.is_empty() {
             return self.ttl;
         }
-        let now = Instant::now();
+        let now = now();
         extensions.retain(|_, (_, until)| *until > now);
         let late = extensions.get(&(self.lock.to_owned(), self.value.to_owned()));
         late.map_or(self.ttl, |(late, _)| self.ttl.min(*late))
@@ -55,7 +56,7 @@ impl Drop for SentExtension<'_> {
         if self.settled {
             return;
         }
-        let until = Instant::now() + self.all.longest_delay;
+        let until = now() + self.all.longest_delay;
         let mut extensions = self.all.extensions();
         let late = extensions.entry((self.lock.to_owned(), self.value.to_owned())).or_insert((self.ttl, until));
         *late = (late.0.min(self.ttl), until);

@@ -2,8 +2,9 @@
 //!
 //! # Layout
 //!
-//! - `address`: what a URL says; `connection`: one connection for all calls, through a `client` of a server or a cluster;
-//!   `tls`: a server whose certificate signs itself.
+//! - `address`: what a URL says; `connection`: one connection for all calls.
+//! - `client`: the seam to servers; `network`: servers that the redis crate connects to;
+//!   `tls`: one whose certificate signs itself.
 //! - `retry`: what a server is asked, and when it is asked again; `failure`: what its errors mean; `clock`: what is known of its clock.
 //! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
 //! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.
@@ -11,12 +12,13 @@
 //! - `queue`: waiting for a lock; `pubsub`: which callers of this process are notified on which channel.
 
 mod address;
-mod client;
+pub(crate) mod client;
 mod clock;
 mod connection;
 mod failure;
 mod keys;
 mod late_extensions;
+mod network;
 mod pubsub;
 mod queue;
 mod reply;
@@ -33,14 +35,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::{RedisError, RedisResult, cmd};
 
+use crate::environment::Environment;
+use crate::random::Random;
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote,
     VoteOutcome,
 };
 use crate::time::{YEAR, millis_ceil};
 use address::Address;
+use client::Connector;
 use connection::{Connection, Settings};
 use keys::Keys;
+use network::Credentials;
 use reply::{Reply, malformed};
 use retry::{Confirmation, Request};
 use script::{Invocation, Mark, Script, script};
@@ -118,9 +124,12 @@ impl Redis {
             .map_err(|why| CacheError::new(ErrorKind::Invalid, format!("the cache's URL cannot be used: {why}")))?;
         let settings = Settings {
             timeout: Duration::from_secs(5),
-            root_certificates: None,
-            client_certificate: None,
-            sentinel_login: options.sentinel_password.map(|password| (options.sentinel_user, password)),
+            credentials: Credentials {
+                sentinel_login: options.sentinel_password.map(|password| (options.sentinel_user, password)),
+                ..Credentials::default()
+            },
+            connector: None,
+            random: Random::default(),
         };
         Ok(Self {
             connection: Arc::new(Connection::new(Arc::new(address), settings)),
@@ -142,7 +151,8 @@ impl Redis {
     /// that signs itself.
     #[must_use]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.connection = Arc::new(self.connection.with(|settings| settings.root_certificates = Some(pem.into())));
+        self.connection =
+            Arc::new(self.connection.with(|settings| settings.credentials.root_certificates = Some(pem.into())));
         self
     }
 
@@ -150,7 +160,22 @@ impl Redis {
     #[must_use]
     pub fn client_certificate(mut self, pem: impl Into<Vec<u8>>, key_pem: impl Into<Vec<u8>>) -> Self {
         let certificate = Some((pem.into(), key_pem.into()));
-        self.connection = Arc::new(self.connection.with(|settings| settings.client_certificate = certificate));
+        self.connection =
+            Arc::new(self.connection.with(|settings| settings.credentials.client_certificate = certificate));
+        self
+    }
+
+    /// Gets its connections from `connector` instead of from the network, for simulations. The URL still says what kind of server it is.
+    #[must_use]
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connection = Arc::new(self.connection.with(|settings| settings.connector = Some(connector)));
+        self
+    }
+
+    /// Makes all choices of this store depend on `environment`, for simulations.
+    #[must_use]
+    pub fn environment(mut self, environment: &Environment) -> Self {
+        self.connection = Arc::new(self.connection.with(|settings| settings.random = environment.random.clone()));
         self
     }
 

@@ -13,7 +13,7 @@ pub(super) struct Subscriptions(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    channels: HashMap<String, Channel>,
+    channels: BTreeMap<String, Channel>,
     /// Queue entries whose callers went away: withdrawing a value takes its entry. By queue and value.
     abandoned: HashMap<(String, String), String>,
     /// Counts the subscribers, so that each has a number, and earlier ones lower numbers.
@@ -23,7 +23,7 @@ struct Table {
 #[derive(Default)]
 struct Channel {
     /// The subscribers by the names of the locks that they wait for.
-    queues: HashMap<String, Queue>,
+    queues: BTreeMap<String, Queue>,
     /// Whether a task is about to unsubscribe if the channel is idle.
     unsubscribe_pending: bool,
     lock: SubscriptionLock,
@@ -293,6 +293,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::time::now;
 
     fn place<'a>(name: &'a str, value: &'a str) -> Place<'a> {
         Place { channel: "wake", queue: "queue", name, value, entry: "entry" }
@@ -311,7 +312,7 @@ mod tests {
     async fn a_waiter_that_becomes_the_reporter_waits_until_the_report_is_due() {
         let subscriptions = Arc::<Subscriptions>::default();
         let [first, second] = ["1", "2"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
-        let (now, later) = (Instant::now(), Instant::now() + std::time::Duration::from_secs(1));
+        let (now, later) = (now(), now() + std::time::Duration::from_secs(1));
         first.report_by(now);
         assert_eq!(second.next_report(), None);
         first.set_next_report(later);

@@ -13,6 +13,7 @@ use super::retry::Request;
 use super::script::{Invocation, Mark, Script, script};
 use super::{Redis, millis};
 use crate::store::{CacheError, ErrorKind, SetOutcome, Stored};
+use crate::time::now;
 
 static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "final", "enqueue");
 
@@ -73,7 +74,7 @@ impl Redis {
         ttl: Duration,
         wait: Duration,
     ) -> Result<SetOutcome, CacheError> {
-        let (ends, keys) = (Instant::now() + wait, self.keys(name));
+        let (ends, keys) = (now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
         let entry = [self.connection.client_id(), &millis(ttl), value].join(&SEPARATOR.to_string());
         let place = Place { channel: &channel, queue: &keys.queue, name, value, entry: &entry };
@@ -86,9 +87,9 @@ impl Redis {
 
     /// Returns when the key is free, or may be, or when `wait` is over.
     pub(super) async fn watch_key(&self, name: &str, wait: Duration) -> Result<(), CacheError> {
-        let (ends, keys) = (Instant::now() + wait, self.keys(name));
+        let (ends, keys) = (now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
-        let value = format!("watch {:016x}", getrandom::u64().unwrap_or_default());
+        let value = format!("watch {:016x}", self.connection.random().u64());
         let entry = [self.connection.client_id(), "0", &value].join(&SEPARATOR.to_string());
         let place = Place { channel: &channel, queue: &keys.queue, name, value: &value, entry: &entry };
         let subscriber = self.subscriber(place);
@@ -148,9 +149,9 @@ impl Waiter<'_> {
 
     /// Waits for a hand-off until the next request is due.
     async fn handed_over(&self, interval: Duration) -> Option<Stored> {
-        let mut due = Instant::now() + interval.min(self.left());
+        let mut due = now() + interval.min(self.left());
         loop {
-            let woken = timeout(due.saturating_duration_since(Instant::now()), self.subscriber.woken()).await;
+            let woken = timeout(due.saturating_duration_since(now()), self.subscriber.woken()).await;
             if let Some(hand_off) = self.subscriber.take_hand_off() {
                 return self.stored(hand_off);
             }
@@ -261,7 +262,7 @@ impl Waiter<'_> {
     }
 
     fn report_after(&self, interval: Duration) -> Duration {
-        self.subscriber.set_next_report(Instant::now() + interval);
+        self.subscriber.set_next_report(now() + interval);
         interval
     }
 
@@ -271,7 +272,7 @@ impl Waiter<'_> {
         if self.retried {
             return None;
         }
-        let now = Instant::now();
+        let now = now();
         let since = self.redis.connection.reading(self.keys.slot)?.instant_of(hand_off.at, now)?;
         let deadline = since.checked_add(self.ttl)?;
         (deadline > now).then_some(Stored { revision: hand_off.fence, deadline })
@@ -315,7 +316,7 @@ impl Waiter<'_> {
     }
 
     fn left(&self) -> Duration {
-        self.ends.saturating_duration_since(Instant::now())
+        self.ends.saturating_duration_since(now())
     }
 }
 

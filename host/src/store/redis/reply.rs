@@ -6,6 +6,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 
 use super::clock::Reading;
 use crate::store::Entry;
+use crate::time::now;
 
 pub(super) struct Reply {
     pub(super) reading: Reading,
@@ -20,7 +21,7 @@ impl Reply {
     pub(super) fn parse(value: Value, sent: Instant) -> RedisResult<Self> {
         let Value::Array(fields) = value else { return Err(malformed()) };
         let mut reply = Self {
-            reading: Reading { sent, received: Instant::now(), micros: 0 },
+            reading: Reading { sent, received: now(), micros: 0 },
             outcome: String::new(),
             retried: false,
             fields: fields.into_iter(),

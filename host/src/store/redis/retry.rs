@@ -1,17 +1,18 @@
 //! What a server is asked to do, and when it is asked again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Cmd, FromRedisValue, RedisResult, Value};
 
-use super::client::Client;
+use super::client::{self, Client, query};
 use super::clock::Reading;
 use super::connection::Connection;
 use super::failure;
 use super::reply::Reply;
 use super::script::{Invocation, Mark, Terms};
 use crate::store::{CacheError, ErrorKind};
-use crate::time::millis_ceil;
+use crate::time::{elapsed, millis_ceil, now};
 
 /// What is not a script.
 pub(super) enum Request<'a> {
@@ -53,7 +54,7 @@ struct Failure {
 
 impl Retries {
     fn new() -> Self {
-        Self { started: Instant::now(), retried: false, again: false, sent: false }
+        Self { started: now(), retried: false, again: false, sent: false }
     }
 
     /// Returns when it is time for the next attempt, or with the error: a connection that was idle may have been cut long ago, and every
@@ -64,7 +65,7 @@ impl Retries {
         let loses_answer = failure::loses_answer(&error);
         self.retried |= loses_answer;
         let waits = connection.address().is_redundant() && failure::is_passing(&error);
-        if waits && self.started.elapsed() + RETRY_DELAY < connection.timeout() {
+        if waits && elapsed(self.started) + RETRY_DELAY < connection.timeout() {
             tokio::time::sleep(RETRY_DELAY).await;
         } else if self.again || !loses_answer {
             let translate = if self.sent { failure::translate } else { failure::translate_unsent };
@@ -113,21 +114,21 @@ impl Connection {
         invocation: &Invocation<'_>,
         confirmation: Option<Confirmation>,
         retried: bool,
-        mut client: Client,
+        client: Arc<dyn Client>,
     ) -> RedisResult<(Reply, i64)> {
-        let slot = if matches!(client, Client::Cluster(_)) { invocation.slot } else { 0 };
-        let sent = Instant::now();
+        let slot = self.clock_slot(invocation.slot);
+        let sent = now();
         let use_by = self.clocks().use_by(slot, sent + self.timeout());
         let marks = invocation.mark == Mark::Always || (retried && invocation.mark == Mark::IfRetried);
         let mark = if marks { millis_ceil(self.longest_delay()) } else { 0 };
-        let reply = invocation.run(&mut client, Terms { use_by, mark }, sent).await?;
+        let reply = invocation.run(&*client, Terms { use_by, mark }, sent).await?;
         self.clocks().note(slot, reply.reading);
         let Some(Confirmation { replicas, wrote }) = confirmation else { return Ok((reply, 0)) };
         if !wrote(&reply.outcome) {
             return Ok((reply, i64::from(replicas)));
         }
         // On the same connection: the server waits for what was written through it.
-        let confirmed = Box::pin(client.confirmations(replicas, invocation.slot)).await?;
+        let confirmed = Box::pin(client::confirmations(&*client, replicas, invocation.slot)).await?;
         Ok((reply, confirmed))
     }
 
@@ -140,7 +141,7 @@ impl Connection {
     pub(super) async fn execute<T: FromRedisValue>(&self, request: &Request<'_>) -> Result<T, CacheError> {
         let mut retries = Retries::new();
         loop {
-            match self.attempt(|client| request.execute(client)).await {
+            match self.attempt(|client| request.execute(client, self.address().is_cluster())).await {
                 Ok(value) => return Ok(value),
                 Err(error) => Box::pin(retries.after(self, error)).await?,
             }
@@ -148,12 +149,12 @@ impl Connection {
     }
 
     /// Makes one attempt, and leaves the connection in order for the next one.
-    async fn attempt<T, F>(&self, send: impl FnOnce(Client) -> F) -> Result<T, Failure>
+    async fn attempt<T, F>(&self, send: impl FnOnce(Arc<dyn Client>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let (client, generation) = self.get().await.map_err(|error| Failure { error, sent: false })?;
-        let heals_itself = matches!(client, Client::Cluster(_));
+        let heals_itself = self.address().is_cluster();
         send(client).await.map_err(|error| {
             if !heals_itself && failure::breaks_connection(&error) {
                 self.invalidate(generation);
@@ -162,18 +163,23 @@ impl Connection {
         })
     }
 
+    /// A single server has one clock.
+    fn clock_slot(&self, slot: u16) -> u16 {
+        if self.address().is_cluster() { slot } else { 0 }
+    }
+
     /// What is known of the clock of the server that serves a slot.
     pub(super) fn reading(&self, slot: u16) -> Option<Reading> {
-        self.clocks().reading(if self.address().is_cluster() { slot } else { 0 })
+        self.clocks().reading(self.clock_slot(slot))
     }
 }
 
 impl Request<'_> {
-    async fn execute<T: FromRedisValue>(&self, mut client: Client) -> RedisResult<T> {
+    async fn execute<T: FromRedisValue>(&self, client: Arc<dyn Client>, is_cluster: bool) -> RedisResult<T> {
         let answer = match self {
-            Self::Command(command) => return command.query_async(&mut client).await,
-            Self::Keys(pattern) => Box::pin(client.keys(pattern)).await?,
-            Self::Subscribe(channel) => Box::pin(client.subscribe(channel)).await.map(|()| Value::Nil)?,
+            Self::Command(command) => return query(&*client, command, None).await,
+            Self::Keys(pattern) => Box::pin(client::keys(&*client, is_cluster, pattern)).await?,
+            Self::Subscribe(channel) => client.subscribe(channel).await.map(|()| Value::Nil)?,
         };
         Ok(T::from_redis_value(answer)?)
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use redis::{Cmd, RedisResult, ServerErrorKind, Value, cmd};
 
-use super::client::Client;
+use super::client::{Client, query};
 use super::reply::Reply;
 
 pub(super) struct Script {
@@ -67,9 +67,9 @@ impl Script {
 
 impl Invocation<'_> {
     /// Runs it, and makes it known to a server that does not know it yet. `sent` is an instant before that.
-    pub(super) async fn run(&self, client: &mut Client, terms: Terms, sent: Instant) -> RedisResult<Reply> {
+    pub(super) async fn run(&self, client: &dyn Client, terms: Terms, sent: Instant) -> RedisResult<Reply> {
         let command = self.command(terms);
-        let value = match command.query_async(client).await {
+        let value = match query(client, &command, Some(self.slot)).await {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
                 // Boxed to keep the common future small.
                 Box::pin(self.load_and_run(client, &command)).await?
@@ -96,9 +96,9 @@ impl Invocation<'_> {
         command
     }
 
-    async fn load_and_run(&self, client: &mut Client, command: &Cmd) -> RedisResult<Value> {
+    async fn load_and_run(&self, client: &dyn Client, command: &Cmd) -> RedisResult<Value> {
         // The redis crate's own way of doing this panics if the answer is not what it should be.
-        let _: Value = cmd("SCRIPT").arg("LOAD").arg(self.script.code).query_async(client).await?;
-        command.query_async(client).await
+        let _: Value = query(client, cmd("SCRIPT").arg("LOAD").arg(self.script.code), None).await?;
+        query(client, command, Some(self.slot)).await
     }
 }

@@ -16,7 +16,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::connection::Settings;
+use super::network::Credentials;
 
 /// What webpki says of a server that shows the certificate of an authority. It has checked the date before.
 const IS_AUTHORITY: &str = "CaUsedAsEndEntity";
@@ -29,33 +29,30 @@ pub(super) fn is_self_signed(error: &RedisError) -> bool {
 /// Connects to a server and accepts its certificate if it is literally one of the trusted ones, for this host, and valid now.
 pub(super) async fn connect(
     info: &ConnectionInfo,
-    settings: &Settings,
+    credentials: &Credentials,
     config: AsyncConnectionConfig,
 ) -> RedisResult<MultiplexedConnection> {
     let ConnectionAddr::TcpTls { host, port, .. } = info.addr() else {
         return Err(invalid("this server has no TLS"));
     };
     let name = ServerName::try_from(host.clone()).map_err(invalid)?;
-    let tls = TlsConnector::from(Arc::new(client_config(settings)?));
-    let connected = async {
-        let stream = TcpStream::connect((&**host, *port)).await?;
-        stream.set_nodelay(true)?;
-        tls.connect(name, stream).await
-    };
-    let stream = tokio::time::timeout(settings.timeout, connected).await.map_err(std::io::Error::from)??;
+    let tls = TlsConnector::from(Arc::new(client_config(credentials)?));
+    let stream = TcpStream::connect((&**host, *port)).await?;
+    stream.set_nodelay(true)?;
+    let stream = tls.connect(name, stream).await?;
     let (connection, driver) = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await?;
     tokio::spawn(driver);
     Ok(connection)
 }
 
-fn client_config(settings: &Settings) -> RedisResult<ClientConfig> {
-    let trusted = certificates(settings.root_certificates.as_deref().unwrap_or_default())?;
+fn client_config(credentials: &Credentials) -> RedisResult<ClientConfig> {
+    let trusted = certificates(credentials.root_certificates.as_deref().unwrap_or_default())?;
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
     let authorities = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(invalid)?;
     let verifier = Arc::new(Verifier { authorities, trusted });
     let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
-    match &settings.client_certificate {
+    match &credentials.client_certificate {
         Some((certificate, key)) => {
             let key = PrivateKeyDer::from_pem_slice(key).map_err(invalid)?;
             config.with_client_auth_cert(certificates(certificate)?, key).map_err(invalid)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use locker_host::cache::{Entry, SetOutcome, Stored};
+use locker_host::simulation::Environment;
 use locker_host::{Cache, CacheError, Quorum, QuorumMember};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -33,7 +34,7 @@ pub(crate) fn quorum(world: &Arc<World>, process: usize, ahead_micros: u64) -> O
     let members = (0..world.plan.clocks.len()).map(link).collect();
     let seed = mixed(&[world.plan.seed, 1, process as u64]);
     let quorum = Quorum::new(members).ok()?.timeout(Duration::from_millis(world.plan.timeout_ms));
-    Some(quorum.deterministic(seed, YEAR_2026 + ahead_micros))
+    Some(quorum.environment(&Environment::simulated(seed, YEAR_2026 + ahead_micros)))
 }
 
 /// Runs the callers of a process until they are done or the process crashes.

@@ -2,11 +2,12 @@
 //!
 //! - `seeds`: worlds that are played from seeds; `small_worlds`: all that there are.
 //! - `broken`: what must be caught.
-//! - `quorum`: worlds of a quorum.
+//! - `quorum`: worlds of a quorum. `host`: worlds of the whole host.
 
 #![cfg(test)]
 
 mod broken;
+mod host;
 mod quorum;
 mod seeds;
 mod small_worlds;
