@@ -113,7 +113,7 @@ async fn granted(runner: Pid) -> Option<Instant> {
             return None;
         }
         // Nothing tells this without looking.
-        sleep(Duration::from_micros(500)).await;
+        sleep(Duration::from_millis(4)).await;
     }
 }
 
