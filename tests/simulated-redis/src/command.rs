@@ -128,6 +128,14 @@ impl Command {
         (found.name != "client|setinfo" || !version.is_old()).then_some(found)
     }
 
+    /// What is said of a command that exists, but not with this subcommand.
+    pub(crate) fn unknown_subcommand(args: &[Vec<u8>]) -> Option<String> {
+        let name = text(args.first()?);
+        named(&name.to_ascii_lowercase())?;
+        let subcommand = args.get(1).map(|word| text(word)).unwrap_or_default();
+        Some(format!("ERR unknown subcommand '{subcommand:.128}'. Try {} HELP.", name.to_ascii_uppercase()))
+    }
+
     pub(crate) fn exists(name: &str) -> bool {
         named(name).is_some()
     }
@@ -157,11 +165,10 @@ fn named(name: &str) -> Option<&'static Command> {
 
 fn unknown(args: &[Vec<u8>]) -> String {
     const LONGEST: usize = 128;
-    let name = args.first().map(|name| text(name)).unwrap_or_default();
-    if named(&name.to_ascii_lowercase()).is_some() {
-        let subcommand = args.get(1).map(|word| text(word)).unwrap_or_default();
-        return format!("ERR unknown subcommand '{subcommand:.128}'. Try {} HELP.", name.to_ascii_uppercase());
+    if let Some(text) = Command::unknown_subcommand(args) {
+        return text;
     }
+    let name = args.first().map(|name| text(name)).unwrap_or_default();
     let mut quoted = String::new();
     for word in args.iter().skip(1) {
         if quoted.len() >= LONGEST {

@@ -5,8 +5,8 @@ use redis::{PushKind, Value};
 use crate::client::ClientId;
 use crate::value::bulk;
 
-/// A message that a server sends to a subscriber. If the subscriber is also the client of the call that published it, the message
-/// comes after the reply.
+/// A message that a server sends to a subscriber. If the subscriber is also the client of the call that published it,
+/// [`crate::Version::sends_messages_first`] says whether the message comes before the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
     /// The connection that it is sent to.

@@ -92,7 +92,7 @@ impl Server {
         reply
     }
 
-    /// The messages to subscribers since the last call, in order. To one client, they come after the replies so far.
+    /// The messages to subscribers since the last call, in order. Each client gets them after the replies to its earlier calls.
     pub fn take_pushes(&mut self) -> Vec<Push> {
         std::mem::take(&mut self.state.outbox)
     }
@@ -119,7 +119,7 @@ impl State {
             None => return Err("NOAUTH Authentication required.".into()),
         }
         self.route(client, command, args, asking).map_err(|(text, _)| text)?;
-        if self.memory_is_full && command.is(DENY_OOM) {
+        if self.is_out_of_memory() && command.is(DENY_OOM) {
             return Err(OUT_OF_MEMORY.into());
         }
         if command.is(WRITE) {
@@ -136,6 +136,11 @@ impl State {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// A replica leaves that to its primary.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.memory_is_full && !self.is_replica()
     }
 
     pub(crate) fn admit_write(&self) -> Result<(), String> {

@@ -31,6 +31,12 @@ impl Version {
         }
     }
 
+    /// Whether a client that publishes to itself gets the message before the reply, as before Redis 7.2, or after it.
+    #[must_use]
+    pub fn sends_messages_first(self) -> bool {
+        self.is_old()
+    }
+
     pub(crate) fn is_valkey(self) -> bool {
         matches!(self, Self::Valkey8 | Self::Valkey9)
     }

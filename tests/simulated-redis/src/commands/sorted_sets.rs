@@ -6,6 +6,7 @@ use crate::call::{self, Call};
 use crate::keyspace::{Data, Entry, SortedSet};
 use crate::number::parse_score;
 use crate::value::{Reply, SYNTAX, bulk, integer};
+use crate::version::Version;
 
 #[derive(Default)]
 struct AddOptions {
@@ -114,7 +115,9 @@ fn members_in_range(call: &mut Call<'_>) -> Result<Vec<(Vec<u8>, f64)>, String> 
 
 pub(crate) fn range(call: &mut Call<'_>) -> Reply {
     let options: Vec<_> = (4..call.args.len()).map(|at| call.word(at)).collect();
-    if !options.iter().all(|option| ["rev", "withscores"].contains(&&option[..])) {
+    let is_known = |option: &String| ["rev", "withscores"].contains(&&option[..]);
+    let repeats = (1..options.len()).any(|at| options[..at].contains(&options[at]));
+    if !options.iter().all(is_known) || (repeats && call.state.version == Version::Valkey9) {
         return Err(SYNTAX.to_owned());
     }
     let members = members_in_range(call)?;
@@ -131,7 +134,10 @@ pub(crate) fn range(call: &mut Call<'_>) -> Reply {
 
 pub(crate) fn rank(call: &mut Call<'_>) -> Reply {
     let with_score = call.args.len() > 3;
-    if call.args.len() > 4 || (with_score && call.word(3) != "withscore") {
+    if call.args.len() > 4 {
+        return Err("ERR wrong number of arguments for 'zrank' command".into());
+    }
+    if with_score && call.word(3) != "withscore" {
         return Err(SYNTAX.to_owned());
     }
     let member = call.arg(2).to_vec();

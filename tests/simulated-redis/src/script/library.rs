@@ -60,7 +60,11 @@ impl<'a> Script<'a> {
     pub(super) fn execute(&mut self, args: MultiValue) -> Reply {
         let args = self.arguments(&args)?;
         let refuse = |refusal| self.state.version.script_refusal(refusal).to_owned();
-        let command = Command::named(self.state.version, &args).ok_or_else(|| refuse(ScriptRefusal::Unknown))?;
+        let named = Command::named(self.state.version, &args);
+        let command = named.ok_or_else(|| match Command::unknown_subcommand(&args) {
+            Some(text) if self.state.version == Version::Valkey9 => text,
+            _ => refuse(ScriptRefusal::Unknown),
+        })?;
         if !command.accepts(self.state.version, args.len()) {
             return Err(refuse(ScriptRefusal::Arity));
         }
@@ -104,7 +108,7 @@ impl<'a> Script<'a> {
         if command.is(WRITE) {
             state.admit_write()?;
         }
-        if state.memory_is_full && command.is(DENY_OOM) && !self.has_written {
+        if state.is_out_of_memory() && command.is(DENY_OOM) && !self.has_written {
             return Err(OUT_OF_MEMORY.to_owned());
         }
         Ok(())

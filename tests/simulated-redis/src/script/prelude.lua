@@ -60,7 +60,8 @@ local function single_field(name, prepare)
 end
 
 library.error_reply = single_field('err', function(text)
-  return match(text, '^%-(.*)$') or 'ERR ' .. text
+  text = match(text, '^%-?(.*)$')
+  return match(text, ' ') and text or 'ERR ' .. text
 end)
 library.status_reply = single_field('ok', function(text) return text end)
 

@@ -1,0 +1,252 @@
+//! A real server and a simulated one that get the same requests.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use locker_host::redis_scripts;
+use locker_simulated_redis::{ClientId, Server, Version};
+use redis::Value;
+
+use super::wire::Wire;
+use super::{CLIENTS, Step, words};
+use crate::harness::RedisServer;
+
+pub(super) struct Twin {
+    _real: RedisServer,
+    /// A connection that belongs to no client.
+    control: Wire,
+    wires: Vec<Wire>,
+    version: Version,
+    run_id: String,
+    pub(super) simulated: Server,
+    clients: Vec<ClientId>,
+    /// The messages that the simulated server sent to each client.
+    messages: Vec<Vec<Value>>,
+    scripts: HashMap<&'static str, (&'static str, String)>,
+}
+
+impl Twin {
+    pub(super) async fn start() -> Self {
+        Self::of(RedisServer::start().await)
+    }
+
+    pub(super) fn of(real: RedisServer) -> Self {
+        let mut control = Wire::connect(real.port());
+        let info = text(&control.call(&words(&["INFO", "server"])));
+        let version = Version::of(&info).expect("the simulation knows the server");
+        let hashed = |(name, code)| (name, (code, redis::Script::new(code).get_hash().to_owned()));
+        Self {
+            wires: (0..CLIENTS).map(|_| Wire::connect(real.port())).collect(),
+            _real: real,
+            control,
+            version,
+            run_id: line(&info, "run_id:"),
+            simulated: Server::new(version, 0),
+            clients: Vec::new(),
+            messages: Vec::new(),
+            scripts: redis_scripts().into_iter().map(hashed).collect(),
+        }
+    }
+
+    /// Empties both servers.
+    pub(super) fn reset(&mut self) {
+        self.set_memory(false);
+        for command in [["FLUSHALL", "SYNC"], ["SCRIPT", "FLUSH"]] {
+            _ = self.control.call(&words(&command));
+        }
+        for wire in &mut self.wires {
+            _ = wire.call(&words(&["RESET"]));
+            _ = wire.call(&words(&["HELLO", "3"]));
+            wire.messages.clear();
+        }
+        self.simulated = Server::new(self.version, 0);
+        self.simulated.set_run_id(&self.run_id);
+        self.clients = (0..CLIENTS).map(|_| self.simulated.connect()).collect();
+        self.messages = vec![Vec::new(); CLIENTS];
+    }
+
+    /// Does the same to both servers, and compares what they answer.
+    pub(super) fn take(&mut self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Call { client, words } => self.call(*client, words).map(drop),
+            Step::Run { client, script, keys, args } => self.run(*client, script, keys, args),
+            Step::Memory { full } => {
+                self.set_memory(*full);
+                Ok(())
+            }
+            Step::Expire(key) => {
+                if self.call(0, &words(&["PEXPIRE", key, "1"]))? == Ok(Value::Int(1)) {
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn set_memory(&mut self, full: bool) {
+        _ = self.control.call(&words(&["CONFIG", "SET", "maxmemory", if full { "1" } else { "0" }]));
+        self.simulated.set_memory_full(full);
+    }
+
+    /// Makes a user who needs no password, and logs clients in as this user.
+    pub(super) fn log_in(&mut self, clients: &[usize], rules: &[&str]) -> Result<(), String> {
+        let rules = [&["reset", "on", "nopass"], rules].concat();
+        let made = self.control.call(&words(&[&["ACL", "SETUSER", "limited"], &rules[..]].concat()));
+        assert_eq!(made, Value::Okay, "{rules:?}");
+        self.simulated.set_user("limited", &rules)?;
+        clients.iter().try_for_each(|client| self.call(*client, &words(&["AUTH", "limited", "x"])).map(drop))
+    }
+
+    fn run(&mut self, client: usize, script: &str, keys: &[String], args: &[String]) -> Result<(), String> {
+        let (code, hash) = self.scripts[script].clone();
+        let count = keys.len().to_string();
+        let command: Vec<_> =
+            words(&["EVALSHA", &hash, &count]).into_iter().chain(keys.to_vec()).chain(args.to_vec()).collect();
+        if let Err(error) = self.call(client, &command)?
+            && error.starts_with("NOSCRIPT")
+            && self.call(client, &words(&["SCRIPT", "LOAD", code]))?.is_ok()
+        {
+            _ = self.call(client, &command)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command on both servers at the same time, and answers what both do.
+    pub(super) fn call(&mut self, client: usize, command: &[String]) -> Result<Result<Value, String>, String> {
+        let before = self.time();
+        let heard = self.wires[client].messages.len();
+        let real = self.wires[client].call(command);
+        let came_first = self.wires[client].messages.len() > heard;
+        self.simulated.set_clock(time_of(&real).unwrap_or(before));
+        let request: Vec<_> = command.iter().map(|word| word.clone().into_bytes()).collect();
+        let simulated = self.simulated.call(self.clients[client], &request);
+        let (real, simulated) = (readable(error_of(real)), readable(simulated));
+        let sends_to_itself = self.collect_messages().contains(&client);
+        if came_first != (sends_to_itself && self.version.sends_messages_first()) {
+            return Err(format!(
+                "{command:?}: a message came {} the reply",
+                if came_first { "before" } else { "after" }
+            ));
+        }
+        if agree(command, &real, &simulated) {
+            return Ok(real);
+        }
+        Err(format!("{command:?}:\n real      {real:?}\n simulated {simulated:?}"))
+    }
+
+    /// What the real server says of itself.
+    pub(super) fn info(&mut self, section: &str, name: &str) -> String {
+        line(&text(&self.control.call(&words(&["INFO", section]))), name)
+    }
+
+    fn time(&mut self) -> u64 {
+        let Value::Array(time) = self.control.call(&words(&["TIME"])) else { panic!("the server has no time") };
+        let [seconds, micros] = [0, 1].map(|part| text(&time[part]).parse::<u64>().unwrap());
+        seconds * 1_000_000 + micros
+    }
+
+    /// Lets the real messages arrive that the simulated server sent, before more are sent. Answers the clients that get some.
+    pub(super) fn collect_messages(&mut self) -> Vec<usize> {
+        let mut clients = Vec::new();
+        for push in self.simulated.take_pushes() {
+            let client = self.clients.iter().position(|client| *client == push.client).unwrap();
+            self.messages[client].push(push.value());
+            self.wires[client].drain();
+            clients.push(client);
+        }
+        clients
+    }
+
+    pub(super) fn compare_messages(&mut self) -> Result<(), String> {
+        for (wire, simulated) in self.wires.iter_mut().zip(&self.messages) {
+            wire.drain();
+            if wire.messages != *simulated {
+                return Err(format!("messages:\n real      {:?}\n simulated {simulated:?}", wire.messages));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error that is the whole reply.
+fn error_of(reply: Value) -> redis::RedisResult<Value> {
+    if let Value::ServerError(_) = reply { reply.extract_error() } else { Ok(reply) }
+}
+
+/// The reply, or the text of the error.
+fn readable(reply: redis::RedisResult<Value>) -> Result<Value, String> {
+    reply.map_err(|error| [error.code().unwrap_or_default(), error.detail().unwrap_or_default()].join(" "))
+}
+
+/// The server time in the reply of a script.
+fn time_of(reply: &Value) -> Option<u64> {
+    match reply {
+        Value::Array(fields) => match fields.first() {
+            Some(Value::Int(micros)) if *micros > 1_000_000_000_000_000 => u64::try_from(*micros).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether two replies differ in nothing but in times that two servers cannot share.
+fn agree(command: &[String], real: &Result<Value, String>, simulated: &Result<Value, String>) -> bool {
+    let (Ok(real), Ok(simulated)) = (real, simulated) else { return real == simulated };
+    match &command[0].to_ascii_uppercase()[..] {
+        "TIME" => {
+            matches!((real, simulated), (Value::Array(real), Value::Array(simulated)) if real.len() == simulated.len())
+        }
+        "INFO" => line(&text(real), "run_id:") == line(&text(simulated), "run_id:"),
+        "PTTL" => is_close(real, simulated),
+        "SCAN" => sorted(real) == sorted(simulated),
+        _ => match (real, simulated) {
+            (Value::Array(real), Value::Array(simulated)) => {
+                let left = left_at(real);
+                let mut pairs = real.iter().zip(simulated).enumerate();
+                let same =
+                    |(at, (real, simulated))| real == simulated || (left == Some(at) && is_close(real, simulated));
+                real.len() == simulated.len() && pairs.all(same)
+            }
+            _ => real == simulated,
+        },
+    }
+}
+
+/// Where a script's reply has the milliseconds that are left.
+fn left_at(reply: &[Value]) -> Option<usize> {
+    match &reply.get(1).map(text)?[..] {
+        "stored" => Some(3),
+        "occupied" | "found" | "queued" => Some(4),
+        _ => None,
+    }
+}
+
+fn is_close(real: &Value, simulated: &Value) -> bool {
+    const MOST: u64 = 1000;
+    match (real, simulated) {
+        (Value::Int(real @ 0..), Value::Int(simulated @ 0..)) => real.abs_diff(*simulated) <= MOST,
+        _ => real == simulated,
+    }
+}
+
+/// The cursor and the keys of a scan, whose order is the server's own.
+fn sorted(reply: &Value) -> Option<(String, Vec<String>)> {
+    let Value::Array(reply) = reply else { return None };
+    let [cursor, Value::Array(keys)] = &reply[..] else { return None };
+    let mut keys: Vec<_> = keys.iter().map(text).collect();
+    keys.sort();
+    Some((text(cursor), keys))
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text.clone(),
+        _ => String::new(),
+    }
+}
+
+/// The rest of the line that begins so.
+fn line(text: &str, start: &str) -> String {
+    text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default().to_owned()
+}
