@@ -72,7 +72,7 @@ fn for_all<T: std::fmt::Debug>(
     let usual = Config::default();
     // `PROPTEST_CASES` is 256 by default.
     let cases = (u64::from(cases) * u64::from(usual.cases) / 256).try_into().unwrap();
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2000, ..usual };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 500, ..usual };
     let result = TestRunner::new(config).run(&strategy, |case| agrees(case).map_err(TestCaseError::fail));
     result.unwrap_or_else(|error| panic!("{error}"));
 }

@@ -1,12 +1,13 @@
 //! A replica.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use proptest::prelude::*;
 
 use super::twin::Twin;
 use super::{CLIENTS, Step, for_all, locks, runtime, words};
-use crate::harness::RedisServer;
+use crate::harness::{LONG, RedisServer};
 
 struct Pair {
     primary: Twin,
@@ -29,7 +30,15 @@ impl Pair {
     /// Lets the replica know all that its primary does.
     fn synchronize(&mut self) {
         let end = self.primary.info("replication", "master_repl_offset:");
-        while self.replica.info("replication", "slave_repl_offset:") != end {}
+        let started = Instant::now();
+        while self.replica.info("replication", "slave_repl_offset:") != end {
+            assert!(
+                started.elapsed() < LONG / 2,
+                "{end} {} {:?}",
+                self.replica.info("replication", "slave_repl_offset:"),
+                self.replica.info("replication", "master_link_status:")
+            );
+        }
         self.replica.simulated.catch_up(&mut self.primary.simulated);
         self.replica.collect_messages();
     }

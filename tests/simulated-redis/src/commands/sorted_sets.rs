@@ -6,7 +6,6 @@ use crate::call::{self, Call};
 use crate::keyspace::{Data, Entry, SortedSet};
 use crate::number::parse_score;
 use crate::value::{Reply, SYNTAX, bulk, integer};
-use crate::version::Version;
 
 #[derive(Default)]
 struct AddOptions {
@@ -116,8 +115,8 @@ fn members_in_range(call: &mut Call<'_>) -> Result<Vec<(Vec<u8>, f64)>, String> 
 pub(crate) fn range(call: &mut Call<'_>) -> Reply {
     let options: Vec<_> = (4..call.args.len()).map(|at| call.word(at)).collect();
     let is_known = |option: &String| ["rev", "withscores"].contains(&&option[..]);
-    let repeats = (1..options.len()).any(|at| options[..at].contains(&options[at]));
-    if !options.iter().all(is_known) || (repeats && call.state.version == Version::Valkey9) {
+    let reversals = options.iter().filter(|option| *option == "rev").count();
+    if !options.iter().all(is_known) || reversals > 1 {
         return Err(SYNTAX.to_owned());
     }
     let members = members_in_range(call)?;
