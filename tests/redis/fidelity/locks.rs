@@ -150,7 +150,7 @@ fn subscription() -> impl Strategy<Value = Step> {
 }
 
 /// A key of the lock.
-fn key() -> impl Strategy<Value = String> {
+pub(super) fn key() -> impl Strategy<Value = String> {
     (lock(), 0..7_usize, 0..CLIENTS).prop_map(|(lock, which, client)| {
         let Keys { lock, fence, queue, grace, withdrawn, client: reported, .. } = &LOCKS[lock];
         match which {

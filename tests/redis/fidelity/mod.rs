@@ -3,6 +3,7 @@
 //!
 //! `PROPTEST_CASES=25600 cargo test -p locker-tests fidelity::` tries a hundred times as much.
 
+mod cluster;
 mod commands;
 mod locks;
 mod replicas;
@@ -39,6 +40,15 @@ enum Step {
     Memory {
         full: bool,
     },
+}
+
+impl Step {
+    fn client(&self) -> usize {
+        match self {
+            Self::Call { client, .. } | Self::Run { client, .. } => *client,
+            _ => 0,
+        }
+    }
 }
 
 /// So many clients are connected.

@@ -149,6 +149,18 @@ impl Twin {
         line(&text(&self.control.call(&words(&["INFO", section]))), name)
     }
 
+    /// Asks the real server something behind the clients' backs.
+    pub(super) fn ask(&mut self, command: &[&str]) -> Value {
+        self.control.call(&words(command))
+    }
+
+    /// Sets the simulated clock to the real one.
+    pub(super) fn set_time(&mut self) -> u64 {
+        let now = self.time();
+        self.simulated.set_clock(now);
+        now
+    }
+
     fn time(&mut self) -> u64 {
         let Value::Array(time) = self.control.call(&words(&["TIME"])) else { panic!("the server has no time") };
         let [seconds, micros] = [0, 1].map(|part| text(&time[part]).parse::<u64>().unwrap());
@@ -161,7 +173,7 @@ impl Twin {
         for push in self.simulated.take_pushes() {
             let client = self.clients.iter().position(|client| *client == push.client).unwrap();
             self.messages[client].push(push.value());
-            self.wires[client].drain();
+            self.wires[client].receive(self.messages[client].len());
             clients.push(client);
         }
         clients
@@ -211,6 +223,7 @@ fn agree(command: &[String], real: &Result<Value, String>, simulated: &Result<Va
         }
         "INFO" => line(&text(real), "run_id:") == line(&text(simulated), "run_id:"),
         "PTTL" => is_close(real, simulated),
+        "CLUSTER" => primaries(real) == primaries(simulated),
         "SCAN" => sorted(real) == sorted(simulated),
         _ => match (real, simulated) {
             (Value::Array(real), Value::Array(simulated)) => {
@@ -240,6 +253,16 @@ fn is_close(real: &Value, simulated: &Value) -> bool {
         (Value::Int(real @ 0..), Value::Int(simulated @ 0..)) => real.abs_diff(*simulated) <= MOST,
         _ => real == simulated,
     }
+}
+
+/// The ranges of slots with their primaries: a replica is listed once its primary has heard of its offset.
+fn primaries(reply: &Value) -> Option<Vec<Vec<Value>>> {
+    let Value::Array(ranges) = reply else { return None };
+    let range = |range: &Value| match range {
+        Value::Array(range) => range.iter().take(3).cloned().collect(),
+        _ => Vec::new(),
+    };
+    Some(ranges.iter().map(range).collect())
 }
 
 /// The cursor and the keys of a scan, whose order is the server's own.

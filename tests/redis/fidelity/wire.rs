@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Parser, PushKind, Value};
 
@@ -35,6 +35,15 @@ impl Wire {
                 message @ Value::Push { kind: PushKind::Message, .. } => self.messages.push(message),
                 reply => return reply,
             }
+        }
+    }
+
+    /// Receives messages until there are so many. Those from another node take a while.
+    pub(super) fn receive(&mut self, count: usize) {
+        let started = Instant::now();
+        self.drain();
+        while self.messages.len() < count && started.elapsed() < Duration::from_secs(2) {
+            self.drain();
         }
     }
 

@@ -148,7 +148,7 @@ impl Cluster {
 }
 
 fn node_reply(node: &Node) -> Value {
-    Value::Array(vec![bulk(&node.host), Value::Int(node.port.into()), bulk(&node.id), Value::Array(Vec::new())])
+    Value::Array(vec![bulk(&node.host), Value::Int(node.port.into()), bulk(&node.id), Value::Map(Vec::new())])
 }
 
 impl Redirection {

@@ -76,9 +76,9 @@ impl Server {
     }
 
     fn execute(&mut self, client: ClientId, args: &[Vec<u8>]) -> Reply {
-        let command = Command::find(self.state.version, args)?;
         let asked = self.state.clients.get_mut(&client).map(|client| std::mem::take(&mut client.asking));
         let asking = asked.unwrap_or_default();
+        let command = Command::find(self.state.version, args)?;
         self.state.admit(client, command, args, asking)?;
         let Self { state, engine } = self;
         let mut call = Call { state, client, args, scripted: false };
