@@ -119,8 +119,11 @@ impl Server {
         self.keys().into_iter().filter(|key| slot_of(key) == slot).collect()
     }
 
-    /// Moves a key to another node, with all that is under it.
+    /// Moves a key to another node, with all that is under it, unless that node is out of memory.
     pub fn migrate(&mut self, key: &[u8], target: &mut Self) {
+        if target.state.is_out_of_memory() {
+            return;
+        }
         let key = (0, key.to_vec());
         if let Some(entry) = self.state.entry(&key).cloned() {
             self.state.remove(&key);

@@ -101,6 +101,10 @@ impl<'a> Script<'a> {
         if state.condition == Condition::Stale && !command.is(STALE) {
             return Err(STALE_REPLICA.to_owned());
         }
+        let lacks_memory = state.is_out_of_memory() && command.is(DENY_OOM) && !self.has_written;
+        if lacks_memory && state.version == Version::Valkey9 {
+            return Err(OUT_OF_MEMORY.to_owned());
+        }
         if let Some((name, user)) = state.user(self.client) {
             let checked = user.check(command, args);
             checked.map_err(|denied| denied.text_in_script(state.version, name, command.name))?;
@@ -108,7 +112,7 @@ impl<'a> Script<'a> {
         if command.is(WRITE) {
             state.admit_write()?;
         }
-        if state.is_out_of_memory() && command.is(DENY_OOM) && !self.has_written {
+        if lacks_memory {
             return Err(OUT_OF_MEMORY.to_owned());
         }
         Ok(())
