@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redis::Value;
 
 use crate::value::{bulk, integer};
+use crate::version::Version;
 
 /// How many hash slots there are.
 pub const SLOTS: u16 = 16384;
@@ -153,10 +154,11 @@ fn node_reply(node: &Node) -> Value {
 
 impl Redirection {
     /// What a script is told that calls a command.
-    pub(crate) fn text_in_script(&self) -> &'static str {
+    pub(crate) fn text_in_script(&self, version: Version) -> &'static str {
         match self {
             Self::CrossSlot => "ERR Script attempted to access keys that do not hash to the same slot",
             Self::Down => "ERR Script attempted to execute a command while the cluster is down",
+            _ if version == Version::Valkey9 => "ERR Attempted to access a non local key in a cluster node",
             _ => "ERR Script attempted to access a non local key in a cluster node",
         }
     }

@@ -173,7 +173,7 @@ impl State {
             entry.is_some_and(|entry| entry.expires.is_none_or(|expires| self.now_ms() <= expires))
         };
         let routed = cluster.route(&request, exists);
-        routed.map_err(|redirection| (cluster.text(&redirection), redirection.text_in_script()))
+        routed.map_err(|redirection| (cluster.text(&redirection), redirection.text_in_script(self.version)))
     }
 }
 
