@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{CLIENTS, Step, compare, words};
+use super::{CLIENTS, HOLDER, Step, compare, words};
 use crate::harness::key_of;
 
 /// The keys of one lock.
@@ -51,15 +51,33 @@ struct Request {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Set { last: bool },
-    Enqueue { ticket: &'static str, reports: bool },
+    Set {
+        last: bool,
+    },
+    Enqueue {
+        ticket: &'static str,
+        reports: bool,
+    },
     Extend,
-    Delete,
-    Withdraw { queued: bool },
+    /// By a client that holds the lock, or by any.
+    Delete {
+        holds: bool,
+    },
+    Withdraw {
+        queued: bool,
+    },
     Get,
-    Vote { fence: &'static str, since: &'static str },
-    WithdrawVote { first: &'static str, last: &'static str },
-    Restore { fence: &'static str },
+    Vote {
+        fence: &'static str,
+        since: &'static str,
+    },
+    WithdrawVote {
+        first: &'static str,
+        last: &'static str,
+    },
+    Restore {
+        fence: &'static str,
+    },
 }
 
 impl Request {
@@ -85,7 +103,7 @@ impl Request {
                 vec![use_by, mark, value, ttl, entry, ticket, "10000", "6000", channel],
             ),
             Kind::Extend => ("extend", vec![lock], vec![use_by, value, held_ttl]),
-            Kind::Delete => ("delete", vec![lock, queue], vec![use_by, value]),
+            Kind::Delete { holds } => ("delete", vec![lock, queue], vec![use_by, if holds { HOLDER } else { value }]),
             Kind::Withdraw { queued } => (
                 "withdraw",
                 vec![lock, fence, queue, grace, withdrawn],
@@ -117,7 +135,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         4 => prop::bool::weighted(0.3).prop_map(|last| Kind::Set { last }),
         6 => (ticket, prop::bool::weighted(0.7)).prop_map(|(ticket, reports)| Kind::Enqueue { ticket, reports }),
         1 => Just(Kind::Extend),
-        4 => Just(Kind::Delete),
+        4 => prop::bool::weighted(0.8).prop_map(|holds| Kind::Delete { holds }),
         2 => prop::bool::weighted(0.7).prop_map(|queued| Kind::Withdraw { queued }),
         1 => Just(Kind::Get),
         1 => (fence(), fence()).prop_map(|(fence, since)| Kind::Vote { fence, since }),
@@ -211,11 +229,20 @@ fn inspection() -> impl Strategy<Value = Step> {
     })
 }
 
+/// A client reported at another server, as after a failover.
+fn former_report() -> impl Strategy<Value = Step> {
+    (lock(), 0..CLIENTS).prop_map(|(lock, client)| {
+        let key = format!("{}{client:016x}", LOCKS[lock].client);
+        Step::Call { client: 0, words: words(&["SET", &key, "0123456789012345678901234567890123456789", "PX", "6000"]) }
+    })
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         24 => request(),
         6 => subscription(),
         2 => interference(),
+        2 => former_report(),
         3 => inspection(),
         1 => key().prop_map(Step::Expire),
         1 => prop::bool::weighted(0.4).prop_map(|full| Step::Memory { full }),

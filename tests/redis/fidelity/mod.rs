@@ -51,6 +51,9 @@ impl Step {
     }
 }
 
+/// Stands for the value that holds the lock.
+const HOLDER: &str = "HOLDER";
+
 /// So many clients are connected.
 const CLIENTS: usize = 3;
 

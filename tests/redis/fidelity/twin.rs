@@ -8,7 +8,7 @@ use locker_simulated_redis::{ClientId, Server, Version};
 use redis::Value;
 
 use super::wire::Wire;
-use super::{CLIENTS, Step, words};
+use super::{CLIENTS, HOLDER, Step, words};
 use crate::harness::RedisServer;
 
 pub(super) struct Twin {
@@ -20,6 +20,7 @@ pub(super) struct Twin {
     run_id: String,
     pub(super) simulated: Server,
     clients: Vec<ClientId>,
+    observer: ClientId,
     /// The messages that the simulated server sent to each client.
     messages: Vec<Vec<Value>>,
     /// Whether a script failed after it wrote: at which time, only its reply would have said.
@@ -37,13 +38,15 @@ impl Twin {
         let info = text(&control.call(&words(&["INFO", "server"])));
         let version = Version::of(&info).expect("the simulation knows the server");
         let hashed = |(name, code)| (name, (code, redis::Script::new(code).get_hash().to_owned()));
+        let mut simulated = Server::new(version, 0);
         Self {
+            observer: simulated.connect(),
             wires: (0..CLIENTS).map(|_| Wire::connect(real.port())).collect(),
             _real: real,
             control,
             version,
             run_id: line(&info, "run_id:"),
-            simulated: Server::new(version, 0),
+            simulated,
             clients: Vec::new(),
             messages: Vec::new(),
             has_unknown_time: false,
@@ -64,6 +67,7 @@ impl Twin {
         }
         self.simulated = Server::new(self.version, 0);
         self.simulated.set_run_id(&self.run_id);
+        self.observer = self.simulated.connect();
         self.clients = (0..CLIENTS).map(|_| self.simulated.connect()).collect();
         self.messages = vec![Vec::new(); CLIENTS];
         self.has_unknown_time = false;
@@ -104,21 +108,30 @@ impl Twin {
 
     fn run(&mut self, client: usize, script: &str, keys: &[String], args: &[String]) -> Result<(), String> {
         let (code, hash) = self.scripts[script].clone();
+        let holder = self.holder(&keys[0]);
+        let args = args.iter().map(|word| if word == HOLDER { &holder } else { word }.clone());
         let count = keys.len().to_string();
         let command: Vec<_> =
-            words(&["EVALSHA", &hash, &count]).into_iter().chain(keys.to_vec()).chain(args.to_vec()).collect();
+            words(&["EVALSHA", &hash, &count]).into_iter().chain(keys.to_vec()).chain(args.clone()).collect();
 
         let written = self.simulated.offset();
         match self.call(client, &command)? {
             Err(error) if error.starts_with("NOSCRIPT") => {
                 if self.call(client, &words(&["SCRIPT", "LOAD", code]))?.is_ok() {
-                    return self.run(client, script, keys, args);
+                    return self.run(client, script, keys, &args.collect::<Vec<_>>());
                 }
             }
             Err(_) => self.has_unknown_time = self.simulated.offset() > written,
             Ok(_) => {}
         }
         Ok(())
+    }
+
+    /// The value that holds a lock.
+    fn holder(&mut self, lock: &str) -> String {
+        let command = [b"GET".to_vec(), lock.as_bytes().to_vec()];
+        let stored = self.simulated.call(self.observer, &command).as_ref().map(text).unwrap_or_default();
+        stored.split('\u{1f}').next().unwrap_or_default().to_owned()
     }
 
     /// Runs a command on both servers at the same time, and answers what both do.

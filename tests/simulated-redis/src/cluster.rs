@@ -154,13 +154,17 @@ fn node_reply(node: &Node) -> Value {
 
 impl Redirection {
     /// What a script is told that calls a command.
-    pub(crate) fn text_in_script(&self, version: Version) -> &'static str {
+    pub(crate) fn text_in_script(&self, version: Version, command: &str) -> String {
         match self {
             Self::CrossSlot => "ERR Script attempted to access keys that do not hash to the same slot",
+            Self::Down if version == Version::Valkey9 => {
+                return format!("ERR Can not execute a command '{command}' while the cluster is down");
+            }
             Self::Down => "ERR Script attempted to execute a command while the cluster is down",
             _ if version == Version::Valkey9 => "ERR Attempted to access a non local key in a cluster node",
             _ => "ERR Script attempted to access a non local key in a cluster node",
         }
+        .to_owned()
     }
 }
 

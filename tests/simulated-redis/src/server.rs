@@ -162,7 +162,7 @@ impl State {
         command: &Command,
         args: &[Vec<u8>],
         asking: bool,
-    ) -> Result<(), (String, &'static str)> {
+    ) -> Result<(), (String, String)> {
         let Some(cluster) = self.cluster.as_ref().filter(|_| command.has_keys()) else { return Ok(()) };
         let client = self.clients.get(&client);
         let reads = command.is(READ) || command.name.starts_with("eval");
@@ -173,7 +173,8 @@ impl State {
             entry.is_some_and(|entry| entry.expires.is_none_or(|expires| self.now_ms() <= expires))
         };
         let routed = cluster.route(&request, exists);
-        routed.map_err(|redirection| (cluster.text(&redirection), redirection.text_in_script(self.version)))
+        routed
+            .map_err(|redirection| (cluster.text(&redirection), redirection.text_in_script(self.version, command.name)))
     }
 }
 

@@ -74,7 +74,7 @@ impl<'a> Script<'a> {
         self.admit(command, &args)?;
         self.has_written |= command.is(WRITE);
         let routed = self.state.route(self.client, command, &args, self.asking);
-        routed.map_err(|(_, text)| text.to_owned())?;
+        routed.map_err(|(_, text)| text)?;
         (command.run)(&mut Call { state: self.state, client: self.client, args: &args, scripted: true })
     }
 
