@@ -29,15 +29,9 @@ impl Pair {
 
     /// Lets the replica know all that its primary does.
     fn synchronize(&mut self) {
-        let end = self.primary.info("replication", "master_repl_offset:");
-        let started = Instant::now();
-        while self.replica.info("replication", "slave_repl_offset:") != end {
-            assert!(
-                started.elapsed() < LONG / 2,
-                "{end} {} {:?}",
-                self.replica.info("replication", "slave_repl_offset:"),
-                self.replica.info("replication", "master_link_status:")
-            );
+        let (end, started) = (self.primary.offset("master_repl_offset:"), Instant::now());
+        while self.replica.offset("slave_repl_offset:") < end {
+            assert!(started.elapsed() < LONG / 2, "the replica does not catch up");
         }
         self.replica.simulated.catch_up(&mut self.primary.simulated);
         self.replica.collect_messages();

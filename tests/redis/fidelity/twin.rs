@@ -157,9 +157,9 @@ impl Twin {
         Err(format!("{command:?}:\n real      {real:?}\n simulated {simulated:?}"))
     }
 
-    /// What the real server says of itself.
-    pub(super) fn info(&mut self, section: &str, name: &str) -> String {
-        line(&text(&self.control.call(&words(&["INFO", section]))), name)
+    /// How much the real server has of a replicated history.
+    pub(super) fn offset(&mut self, name: &str) -> u64 {
+        line(&text(&self.ask(&["INFO", "replication"])), name).parse().unwrap()
     }
 
     /// Asks the real server something behind the clients' backs.

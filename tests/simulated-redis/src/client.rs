@@ -16,6 +16,6 @@ pub(crate) struct Client {
     pub(crate) asking: bool,
     /// Reads from a replica are answered there.
     pub(crate) read_only: bool,
-    /// How much of the history a replica needs to know all that this client wrote.
+    /// How much of the history a replica must have applied to count for `WAIT` of this client.
     pub(crate) last_write: u64,
 }

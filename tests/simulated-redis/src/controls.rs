@@ -62,7 +62,7 @@ impl Server {
     /// Deletes a key of the first database, as eviction or expiry does.
     pub fn evict(&mut self, key: &[u8]) -> bool {
         let existed = self.state.remove(&(0, key.to_vec()));
-        self.state.commit(None);
+        self.state.commit();
         existed
     }
 
@@ -129,7 +129,7 @@ impl Server {
             self.state.remove(&key);
             target.state.put(key, entry);
         }
-        self.state.commit(None);
-        target.state.commit(None);
+        self.state.commit();
+        target.state.commit();
     }
 }

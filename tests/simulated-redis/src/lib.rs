@@ -3,7 +3,7 @@
 //! A [`Server`] is a state machine: no sockets, no threads, no clock. The world that uses it sets its clock, calls commands for its clients,
 //! and decides what becomes of the replies and of the messages to subscribers. One seed determines everything.
 //!
-//! - [`Server::call`] answers what the real server would, with the same texts. `tests/redis/fidelity.rs` compares them.
+//! - [`Server::call`] answers what the real server would, with the same texts. `tests/redis/fidelity` compares them.
 //! - [`Server::take_pushes`] and [`Server::take_broadcasts`]: messages, which the world delivers, delays or loses.
 //! - [`Server::follow`], [`Server::apply`] and [`Server::promote`]: replication, as far and as late as the world lets it happen.
 //! - [`Server::set_cluster`], [`Server::migrate`]: a node's view of a cluster, and slots that move.

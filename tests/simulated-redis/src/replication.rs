@@ -66,8 +66,21 @@ impl State {
         matches!(self.role, Role::Replica(_))
     }
 
+    /// Ends a step of a client: what it wrote becomes one transaction.
+    pub(crate) fn commit_for(&mut self, client: ClientId) {
+        let before = self.history.end();
+        self.commit();
+        let end = self.history.end();
+        // Before Redis 7.2, `WAIT` waits for all that preceded the client's last command.
+        if (end > before || self.version.is_old())
+            && let Some(client) = self.clients.get_mut(&client)
+        {
+            client.last_write = end;
+        }
+    }
+
     /// Ends a step: what it wrote becomes one transaction.
-    pub(crate) fn commit(&mut self, client: Option<ClientId>) {
+    pub(crate) fn commit(&mut self) {
         if self.dirty.is_empty() && self.published.is_empty() {
             return;
         }
@@ -79,13 +92,9 @@ impl State {
             return;
         }
         self.history.push(Transaction { writes, messages });
-        let end = self.history.end();
-        if let Some(client) = client.and_then(|client| self.clients.get_mut(&client)) {
-            client.last_write = end;
-        }
     }
 
-    /// How many replicas have confirmed all that a client wrote.
+    /// How many replicas have confirmed what `WAIT` waits for.
     pub(crate) fn confirmations(&self, client: ClientId) -> usize {
         let last_write = self.clients.get(&client).map_or(0, |client| client.last_write);
         self.history.confirmed.values().filter(|confirmed| **confirmed >= last_write).count()

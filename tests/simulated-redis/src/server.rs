@@ -88,7 +88,7 @@ impl Server {
             "script|load" => engine.load(&mut call),
             _ => (command.run)(&mut call),
         };
-        self.state.commit(Some(client));
+        self.state.commit_for(client);
         reply
     }
 

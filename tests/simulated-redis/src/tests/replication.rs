@@ -3,7 +3,7 @@
 use redis::Value;
 
 use super::{SECOND, error, eval, run, server, text};
-use crate::{Condition, Server};
+use crate::{Condition, Server, Version};
 
 /// A primary with a replica that has its data.
 fn pair() -> (Server, Server) {
@@ -80,6 +80,18 @@ fn a_wait_counts_the_replicas_that_have_confirmed_the_writes_of_the_client() {
     assert_eq!(primary.confirmations(other), 1);
     replica.catch_up(&mut primary);
     assert_eq!(run(&mut primary, client, "WAIT 1 1000").unwrap(), Value::Int(1));
+}
+
+#[test]
+fn a_wait_covers_what_others_wrote_on_old_versions_only() {
+    for (version, confirmations) in [(Version::Redis7, 0), (Version::Redis8, 1)] {
+        let (mut primary, mut replica) = (Server::new(version, 1), Server::new(version, 2));
+        replica.follow(&mut primary);
+        let (client, other) = (primary.connect(), primary.connect());
+        run(&mut primary, client, "SET a 1").unwrap();
+        run(&mut primary, other, "PING").unwrap();
+        assert_eq!(run(&mut primary, other, "WAIT 1 1000").unwrap(), Value::Int(confirmations));
+    }
 }
 
 #[test]
