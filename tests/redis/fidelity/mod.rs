@@ -7,6 +7,7 @@ mod cluster;
 mod commands;
 mod locks;
 mod replicas;
+mod replies;
 mod snippets;
 mod twin;
 mod users;

@@ -1,6 +1,6 @@
 //! One server.
 
-use redis::{RedisResult, Value};
+use redis::{Arg, Cmd, RedisResult, Value};
 
 use crate::call::Call;
 use crate::client::{Client, ClientId};
@@ -73,6 +73,18 @@ impl Server {
             return Err(closed());
         }
         result(self.execute(client, command))
+    }
+
+    /// Runs a command of the redis crate: see [`Server::call`].
+    ///
+    /// # Errors
+    /// As [`Server::call`].
+    pub fn call_cmd(&mut self, client: ClientId, command: &Cmd) -> RedisResult<Value> {
+        let words = command.args_iter().map(|word| match word {
+            Arg::Simple(word) => word.to_vec(),
+            _ => b"0".to_vec(),
+        });
+        self.call(client, &words.collect::<Vec<_>>())
     }
 
     fn execute(&mut self, client: ClientId, args: &[Vec<u8>]) -> Reply {

@@ -68,7 +68,10 @@ pub(crate) fn hello(call: &mut Call<'_>) -> Reply {
         }
     }
     if call.state.user(call.client).is_none() {
-        return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time".into());
+        let option = if call.state.version.is_old() { "HELLO AUTH" } else { "HELLO <proto> AUTH" };
+        return Err(format!(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the {option} <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+        ));
     }
     Ok(greeting(call))
 }
@@ -113,7 +116,7 @@ pub(crate) fn asking(call: &mut Call<'_>) -> Reply {
 }
 
 pub(crate) fn read_only(call: &mut Call<'_>) -> Reply {
-    if call.state.cluster.is_none() {
+    if call.state.cluster.is_none() && !call.state.version.is_valkey() {
         return Err("ERR This instance has cluster support disabled".into());
     }
     if let Some(client) = call.state.clients.get_mut(&call.client) {

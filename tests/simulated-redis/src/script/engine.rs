@@ -12,6 +12,9 @@ use crate::call::Call;
 use crate::value::{Reply, bulk};
 use crate::version::Version;
 
+/// So many hexadecimal digits are a hash.
+const HASH_LENGTH: usize = 40;
+
 /// The Lua interpreter of a server.
 pub(crate) struct Engine {
     lua: Lua,
@@ -62,8 +65,11 @@ impl Engine {
 
     /// `EVALSHA`.
     pub(crate) fn eval_known(&mut self, call: &mut Call<'_>, asking: bool) -> Reply {
-        let keys = count_keys(call)?;
         let sha = call.word(1);
+        if sha.len() != HASH_LENGTH {
+            return Err(call.state.version.no_script().to_owned());
+        }
+        let keys = count_keys(call)?;
         if !call.state.scripts.contains_key(&sha) {
             return Err(call.state.version.no_script().to_owned());
         }
