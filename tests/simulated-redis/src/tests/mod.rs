@@ -39,3 +39,9 @@ fn error(reply: RedisResult<Value>) -> String {
 fn text(word: &str) -> Value {
     Value::BulkString(word.as_bytes().to_vec())
 }
+
+#[test]
+fn a_server_can_be_shared_by_threads_behind_a_lock() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&server().0);
+}
