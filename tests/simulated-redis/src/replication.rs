@@ -123,7 +123,8 @@ impl Server {
         history.confirmed.insert(id, offset);
         self.state.role = Role::Replica(id);
         self.state.keyspace = primary.state.keyspace.clone();
-        self.state.history = History { start: offset, ..History::default() };
+        let last_replica = self.state.history.last_replica;
+        self.state.history = History { start: offset, last_replica, ..History::default() };
         id
     }
 
