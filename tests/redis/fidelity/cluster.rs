@@ -1,6 +1,7 @@
 //! Two nodes of a cluster, while a slot moves from one to the other.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use locker_simulated_redis::{Cluster as View, Node, slot_of};
 use proptest::prelude::*;
@@ -98,8 +99,13 @@ impl Nodes {
     /// Lets each node know what the other one published.
     fn exchange_messages(&mut self) {
         let [one, other] = &mut self.twins;
-        one.simulated.take_broadcasts().iter().for_each(|message| other.simulated.deliver(message));
-        other.simulated.take_broadcasts().iter().for_each(|message| one.simulated.deliver(message));
+        let (sent, returned) = (one.simulated.take_broadcasts(), other.simulated.take_broadcasts());
+        if sent.len() + returned.len() > 0 {
+            // The real message may be heard by a later subscriber, unless it has arrived before.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        sent.iter().for_each(|message| other.simulated.deliver(message));
+        returned.iter().for_each(|message| one.simulated.deliver(message));
         self.twins.iter_mut().for_each(|twin| _ = twin.collect_messages());
     }
 }

@@ -89,6 +89,9 @@ fn command() -> impl Strategy<Value = Step> {
             // One channel at a time: see the simulation's `subscribe`.
             let rest = if command.ends_with("SUBSCRIBE") { vec![] } else { rest };
             let key = key.or((command == "UNSUBSCRIBE").then_some("a"));
+            // A key that expires within milliseconds would expire for one server before it does for the other.
+            let expires = ["SET", "PEXPIRE"].contains(&command);
+            let rest = rest.into_iter().map(|word| if expires && ["1", "2"].contains(&word) { "100000" } else { word });
             let words = [command].into_iter().chain(key).chain(rest);
             Step::Call { client, words: words.map(str::to_owned).collect() }
         },
