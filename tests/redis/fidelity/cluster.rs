@@ -1,19 +1,21 @@
 //! Two nodes of a cluster, while a slot moves from one to the other.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use locker_simulated_redis::{Cluster as View, Node, slot_of};
 use proptest::prelude::*;
 use redis::Value;
 
 use super::twin::Twin;
+use super::wire::Wire;
 use super::{Step, for_all, locks, runtime, words};
 use crate::harness::{Cluster, RedisServer};
 
 struct Nodes {
     /// The node that has nearly all slots, and another one.
     twins: [Twin; 2],
+    /// Connections to these nodes on which the other one is heard.
+    ears: [Wire; 2],
     /// How both see the cluster while no slot moves.
     view: View,
     slot: u16,
@@ -42,6 +44,8 @@ impl Nodes {
         let cluster = Cluster::start_lopsided().await;
         let mut nodes = Vec::new();
         for (number, node) in cluster.nodes.iter().enumerate() {
+            // A busy machine must not take a node for dead.
+            () = node.run(&["CONFIG", "SET", "cluster-node-timeout", "60000"]).await;
             let id: String = node.run(&["CLUSTER", "MYID"]).await;
             let replicates = (number == 3).then_some(0);
             nodes.push(Node { id, host: "127.0.0.1".into(), port: node.port(), replicates });
@@ -50,8 +54,13 @@ impl Nodes {
         (0..16382).for_each(|slot| view.assign(slot, 0));
         (1..3).for_each(|node| view.assign(16381 + u16::try_from(node).unwrap(), node));
         let mut others = cluster.nodes;
+        let ears = [0, 1].map(|node: usize| Wire::connect(others[node].port()));
+        let ears = ears.map(|mut ear| {
+            _ = ear.call(&words(&["SUBSCRIBE", "arrived"]));
+            ear
+        });
         let twins = [others.remove(0), others.remove(0)].map(Twin::of);
-        Self { twins, view, slot: slot_of(b"lock:job"), _others: others }
+        Self { twins, ears, view, slot: slot_of(b"lock:job"), _others: others }
     }
 
     fn reset(&mut self) {
@@ -100,9 +109,13 @@ impl Nodes {
     fn exchange_messages(&mut self) {
         let [one, other] = &mut self.twins;
         let (sent, returned) = (one.simulated.take_broadcasts(), other.simulated.take_broadcasts());
-        if sent.len() + returned.len() > 0 {
-            // The real message may be heard by a later subscriber, unless it has arrived before.
-            std::thread::sleep(Duration::from_millis(2));
+        // A real message that arrived later would be heard by a later subscriber.
+        for (broadcasts, from, ear) in [(&sent, &mut *one, 1), (&returned, &mut *other, 0)] {
+            if !broadcasts.is_empty() {
+                _ = from.ask(&["PUBLISH", "arrived", ""]);
+                let ear: &mut Wire = &mut self.ears[ear];
+                ear.receive(ear.messages.len() + 1);
+            }
         }
         sent.iter().for_each(|message| other.simulated.deliver(message));
         returned.iter().for_each(|message| one.simulated.deliver(message));

@@ -130,6 +130,9 @@ fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
         (Denied, "refuses the user name or password".into())
     } else if says("DB index is out of range") {
         (Denied, "does not have this database; name a lower number in the URL".into())
+    } else if said.contains("non local key") {
+        // A script met a slot that is on its way.
+        (Unavailable, "moves this lock's slot to another node; try again soon".into())
     } else if says("cluster support disabled") {
         (Denied, "is not a cluster; address it as one server: redis://HOST".into())
     } else if error.code() == Some("DENIED") {
@@ -222,7 +225,7 @@ mod tests {
     }
 
     /// What Redis 7 and 8 and Valkey 8 and 9 answer to requests that they refuse.
-    const ERRORS: [(&str, ErrorKind); 32] = {
+    const ERRORS: [(&str, ErrorKind); 33] = {
         use ErrorKind::{Denied, Invalid, Unavailable};
         [
             ("NOAUTH Authentication required.", Denied),
@@ -246,6 +249,7 @@ mod tests {
             ("ERR unknown command 'hello', with args beginning with: '3' ", Denied),
             ("ERR DB index is out of range", Denied),
             ("ERR This instance has cluster support disabled", Denied),
+            ("ERR Script attempted to access a non local key in a cluster node script: f", Unavailable),
             ("CROSSSLOT Keys in request don't hash to the same slot", Denied),
             ("MOVED 866 127.0.0.1:7001", Denied),
             ("WRONGTYPE Operation against a key holding the wrong kind of value", Denied),
