@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use locker_host::{Lease, Locker, QuorumMember};
+use locker_host::QuorumMember;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value};
 use rstest::rstest;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::harness::{LONG, RedisServer, Waiter, granted, held, key_of, until, waiting_options};
+use crate::harness::{HeldLock, LONG, RedisServer, Waiter, granted, held, key_of, until};
 
 const PAGE: &str = include_str!("../../docs/protocol.md");
 
@@ -49,68 +49,44 @@ fn stands_for(word: &str, text: &str) -> bool {
     }
 }
 
-/// A server on which the lock is held.
-struct World {
-    server: RedisServer,
-    holder: Locker,
-    lease: Lease,
+/// The key under which the client of the only entry reports.
+async fn client_key(server: &RedisServer) -> String {
+    let [[client, ..]] = &server.entries("job").await[..] else { panic!("one caller is queued") };
+    key_of("client", "job") + client
 }
 
-impl World {
-    async fn start() -> Self {
-        let server = RedisServer::start().await;
-        let holder = server.locker();
-        let lease = granted(holder.lock("job", LONG).await);
-        Self { server, holder, lease }
+/// Checks type, content and expiry of each key, and answers which rows of the page the keys have.
+async fn documented_keys(server: &RedisServer) -> BTreeSet<String> {
+    let rows = table("| key | type |");
+    let mut seen = BTreeSet::new();
+    for key in server.keys().await {
+        let row = rows.iter().find(|row| has_form(&key, row[0].trim_matches('`')));
+        let row = row.unwrap_or_else(|| panic!("the page does not mention {key:?}"));
+        check(server, &key, row).await;
+        let words = row[0].split_once('\u{1f}').and_then(|(_, rest)| rest.split_once('{'));
+        seen.insert(words.map_or("lock", |(word, _)| word).to_owned());
     }
+    seen
+}
 
-    async fn waiter(&self) -> Waiter {
-        self.server.waiter(self.server.locker(), waiting_options()).await
-    }
-
-    async fn release(&self) {
-        self.holder.unlock("job", &self.lease.token).await.unwrap();
-    }
-
-    /// The key under which the client of the only entry reports.
-    async fn client_key(&self) -> String {
-        let [[client, ..]] = &self.server.entries("job").await[..] else { panic!("one caller is queued") };
-        key_of("client", "job") + client
-    }
-
-    /// Checks type, content and expiry of each key, and answers which rows of the page the keys have.
-    async fn documented_keys(&self) -> BTreeSet<String> {
-        let rows = table("| key | type |");
-        let mut seen = BTreeSet::new();
-        for key in self.server.keys().await {
-            let row = rows.iter().find(|row| has_form(&key, row[0].trim_matches('`')));
-            let row = row.unwrap_or_else(|| panic!("the page does not mention {key:?}"));
-            self.check(&key, row).await;
-            let words = row[0].split_once('\u{1f}').and_then(|(_, rest)| rest.split_once('{'));
-            seen.insert(words.map_or("lock", |(word, _)| word).to_owned());
-        }
-        seen
-    }
-
-    async fn check(&self, key: &str, row: &[String]) {
-        let [_, type_of_key, content, expires] = row else { panic!("{row:?}") };
-        let found: String = self.server.run(&["TYPE", key]).await;
-        assert_eq!(found.replace("zset", "sorted set"), *type_of_key, "{key:?}");
-        let contents: Vec<String> = match &found[..] {
-            "zset" => self.server.run(&["ZRANGE", key, "0", "-1"]).await,
-            _ => vec![self.server.run(&["GET", key]).await],
-        };
-        assert!(contents.iter().all(|found| has_form(found, content.trim_matches('`'))), "{key:?}: {contents:?}");
-        let left: i64 = self.server.run(&["PTTL", key]).await;
-        let most = match &expires[..] {
-            "never" => return assert_eq!(left, -1, "{key:?}"),
-            "after the time to live" => LONG,
-            seconds => humantime::parse_duration(seconds.strip_prefix("after ").unwrap()).unwrap(),
-        };
-        // It was made just now.
-        let left = Duration::from_millis(left.try_into().expect("the key expires"));
-        assert!(left <= most && left > most / 2, "{key:?}: {left:?} of {most:?}");
-    }
+async fn check(server: &RedisServer, key: &str, row: &[String]) {
+    let [_, type_of_key, content, expires] = row else { panic!("{row:?}") };
+    let found: String = server.run(&["TYPE", key]).await;
+    assert_eq!(found.replace("zset", "sorted set"), *type_of_key, "{key:?}");
+    let contents: Vec<String> = match &found[..] {
+        "zset" => server.run(&["ZRANGE", key, "0", "-1"]).await,
+        _ => vec![server.run(&["GET", key]).await],
+    };
+    assert!(contents.iter().all(|found| has_form(found, content.trim_matches('`'))), "{key:?}: {contents:?}");
+    let left: i64 = server.run(&["PTTL", key]).await;
+    let most = match &expires[..] {
+        "never" => return assert_eq!(left, -1, "{key:?}"),
+        "after the time to live" => LONG,
+        seconds => humantime::parse_duration(seconds.strip_prefix("after ").unwrap()).unwrap(),
+    };
+    // It was made just now.
+    let left = Duration::from_millis(left.try_into().expect("the key expires"));
+    assert!(left <= most && left > most / 2, "{key:?}: {left:?} of {most:?}");
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,30 +100,30 @@ enum Situation {
 }
 
 impl Situation {
-    async fn bring_about(self, world: &World) -> Option<Waiter> {
+    async fn bring_about(self, lock: &HeldLock) -> Option<Waiter> {
         match self {
             Self::Held => None,
-            Self::Queued => Some(world.waiter().await),
+            Self::Queued => Some(lock.waiter().await),
             Self::HandedOff => {
-                let waiter = world.waiter().await;
-                world.release().await;
+                let waiter = lock.waiter().await;
+                lock.release().await;
                 granted(waiter.await.unwrap());
                 None
             }
             Self::Withdrawn => {
-                let waiter = world.waiter().await;
+                let waiter = lock.waiter().await;
                 waiter.abort();
-                until(async || world.server.queued("job").await == 0).await;
+                until(async || lock.server.queued("job").await == 0).await;
                 None
             }
             Self::Grace => {
                 let (queue, run_id, absent) = (key_of("queue", "job"), "0".repeat(40), "0".repeat(16));
                 let entry = [&absent, "60000", "value"].join("\u{1f}");
-                _ = world.server.run::<u64>(&["ZADD", &queue, "1", &entry]).await;
-                () = world.server.run(&["PEXPIRE", &queue, "10000"]).await;
-                () = world.server.run(&["SET", &(key_of("client", "job") + &absent), &run_id, "PX", "6000"]).await;
-                () = world.server.run(&["DEL", "lock:job"]).await;
-                held(world.holder.lock("job", LONG).await);
+                _ = lock.server.run::<u64>(&["ZADD", &queue, "1", &entry]).await;
+                () = lock.server.run(&["PEXPIRE", &queue, "10000"]).await;
+                () = lock.server.run(&["SET", &(key_of("client", "job") + &absent), &run_id, "PX", "6000"]).await;
+                () = lock.server.run(&["DEL", "lock:job"]).await;
+                held(lock.holder.lock("job", LONG).await);
                 None
             }
         }
@@ -165,9 +141,9 @@ async fn every_key_has_the_form_the_type_and_the_expiry_that_the_page_documents(
     #[case] situation: Situation,
     #[case] keys: &[&str],
 ) {
-    let world = World::start().await;
-    let _waiter = situation.bring_about(&world).await;
-    assert_eq!(world.documented_keys().await, keys.iter().map(ToString::to_string).collect());
+    let lock = HeldLock::start().await;
+    let _waiter = situation.bring_about(&lock).await;
+    assert_eq!(documented_keys(&lock.server).await, keys.iter().map(ToString::to_string).collect());
 }
 
 /// A subscription to all channels.
@@ -202,17 +178,17 @@ async fn a_message_has_the_form_that_the_page_documents(
     #[case] reports: bool,
     #[case] meaning: &str,
 ) {
-    let world = World::start().await;
-    let (_connection, mut pushes) = subscribe_to_all(&world.server).await;
-    let redis = world.server.redis();
+    let lock = HeldLock::start().await;
+    let (_connection, mut pushes) = subscribe_to_all(&lock.server).await;
+    let redis = lock.server.redis();
     let watcher = async { redis.watch("job", LONG).await.unwrap() };
     let messages = async {
-        let _waiter = if waits { Some(world.waiter().await) } else { None };
-        until(async || world.server.queued("job").await == 1).await;
+        let _waiter = if waits { Some(lock.waiter().await) } else { None };
+        until(async || lock.server.queued("job").await == 1).await;
         if !reports {
-            _ = world.server.run::<u64>(&["DEL", &world.client_key().await]).await;
+            _ = lock.server.run::<u64>(&["DEL", &client_key(&lock.server).await]).await;
         }
-        world.release().await;
+        lock.release().await;
         next_message(&mut pushes).await
     };
     let (channel, message) = if waits { messages.await } else { tokio::join!(messages, watcher).0 };

@@ -2,58 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, Lease, LockOptions, Locker, UnlockOutcome};
+use locker_host::{ErrorKind, LockOptions, Locker, UnlockOutcome};
 use redis::Value;
 use rstest::rstest;
 
-use crate::harness::{Fault, LONG, Proxy, RedisServer, SHORT, Waiter, granted, held, key_of, until, waiting_options};
+use crate::harness::{Fault, HeldLock, LONG, Proxy, RedisServer, SHORT, granted, held, key_of, until, waiting_options};
 
-/// A server on which the lock is held.
-struct World {
-    server: RedisServer,
-    holder: Locker,
-    lease: Lease,
-}
-
-impl World {
-    async fn start() -> Self {
-        let server = RedisServer::start().await;
-        let holder = server.locker();
-        let lease = granted(holder.lock("job", LONG).await);
-        Self { server, holder, lease }
-    }
-
-    /// A queued caller of another host.
-    async fn waiter(&self) -> Waiter {
-        self.server.waiter(self.server.locker(), waiting_options()).await
-    }
-
-    async fn release(&self) {
-        assert_eq!(self.holder.unlock("job", &self.lease.token).await.unwrap(), UnlockOutcome::Released);
-    }
-
-    /// Puts an entry of a client that is not there at the head of the queue.
-    async fn add_dead_head(&self, reports: bool) {
-        let entry = "00\u{1f}60000\u{1f}dead";
-        _ = self.server.run::<u64>(&["ZADD", &key_of("queue", "job"), "1", entry]).await;
-        if reports {
-            let run_id: String = self.server.run(&["INFO", "server"]).await;
-            let run_id = run_id.split_once("run_id:").unwrap().1.split_once('\r').unwrap().0;
-            () = self.server.run(&["SET", &(key_of("client", "job") + "00"), run_id, "PX", "60000"]).await;
-        }
+/// Puts an entry of a client that is not there at the head of the queue.
+async fn add_dead_head(server: &RedisServer, reports: bool) {
+    let entry = "00\u{1f}60000\u{1f}dead";
+    _ = server.run::<u64>(&["ZADD", &key_of("queue", "job"), "1", entry]).await;
+    if reports {
+        let run_id: String = server.run(&["INFO", "server"]).await;
+        let run_id = run_id.split_once("run_id:").unwrap().1.split_once('\r').unwrap().0;
+        () = server.run(&["SET", &(key_of("client", "job") + "00"), run_id, "PX", "60000"]).await;
     }
 }
 
 #[tokio::test]
 async fn hosts_are_served_in_the_order_in_which_they_came() {
-    let world = World::start().await;
+    let lock = HeldLock::start().await;
     let mut waiters = Vec::new();
     for _ in 0..5 {
-        waiters.push(world.waiter().await);
+        waiters.push(lock.waiter().await);
     }
-    let mut last = world.lease.clone();
+    let mut last = lock.lease.clone();
     for waiter in waiters {
-        _ = world.holder.unlock("job", &last.token).await.unwrap();
+        _ = lock.holder.unlock("job", &last.token).await.unwrap();
         let lease = granted(waiter.await.unwrap());
         assert!(lease.fence > last.fence, "{} after {}", lease.fence, last.fence);
         last = lease;
@@ -66,11 +41,11 @@ async fn hosts_are_served_in_the_order_in_which_they_came() {
 #[case::deleted(&["DEL", "lock:job"])]
 #[tokio::test]
 async fn the_head_of_the_queue_is_next_whatever_freed_the_lock(#[case] command: &[&str]) {
-    let world = World::start().await;
-    let (first, second) = (world.waiter().await, world.waiter().await);
-    let _: Value = world.server.run(command).await;
+    let lock = HeldLock::start().await;
+    let (first, second) = (lock.waiter().await, lock.waiter().await);
+    let _: Value = lock.server.run(command).await;
     if command[0] == "EVAL" {
-        world.release().await;
+        lock.release().await;
     }
     granted(first.await.unwrap());
     assert!(!second.is_finished());
@@ -78,20 +53,20 @@ async fn the_head_of_the_queue_is_next_whatever_freed_the_lock(#[case] command: 
 
 #[tokio::test]
 async fn no_caller_slips_in_between_a_release_and_the_head_of_the_queue() {
-    let world = World::start().await;
-    let waiter = world.waiter().await;
-    world.release().await;
-    held(world.holder.lock("job", LONG).await);
+    let lock = HeldLock::start().await;
+    let waiter = lock.waiter().await;
+    lock.release().await;
+    held(lock.holder.lock("job", LONG).await);
     granted(waiter.await.unwrap());
 }
 
 #[tokio::test]
 async fn a_caller_that_finds_the_lock_free_hands_it_to_the_head_of_the_queue() {
-    let world = World::start().await;
-    let waiter = world.waiter().await;
-    let [[_, _, token]] = &world.server.entries("job").await[..] else { panic!("one caller is queued") };
-    let attempt = Locker::new(world.server.redis()).unwrap();
-    _ = world.server.run::<u64>(&["DEL", "lock:job"]).await;
+    let lock = HeldLock::start().await;
+    let waiter = lock.waiter().await;
+    let [[_, _, token]] = &lock.server.entries("job").await[..] else { panic!("one caller is queued") };
+    let attempt = Locker::new(lock.server.redis()).unwrap();
+    _ = lock.server.run::<u64>(&["DEL", "lock:job"]).await;
     let holder = held(attempt.lock("job", LONG).await);
     let lease = granted(waiter.await.unwrap());
     assert_eq!((lease.token.as_str(), lease.fence), (&token[..], holder.fence));
@@ -99,12 +74,12 @@ async fn a_caller_that_finds_the_lock_free_hands_it_to_the_head_of_the_queue() {
 
 #[tokio::test]
 async fn a_lease_that_was_handed_over_is_counted_from_then() {
-    let world = World::start().await;
-    let waiter = world.waiter().await;
+    let lock = HeldLock::start().await;
+    let waiter = lock.waiter().await;
     let released = Instant::now();
-    world.release().await;
+    lock.release().await;
     let lease = granted(waiter.await.unwrap());
-    let left: u64 = world.server.run(&["PTTL", "lock:job"]).await;
+    let left: u64 = lock.server.run(&["PTTL", "lock:job"]).await;
     assert!(lease.deadline <= Instant::now() + Duration::from_millis(left + 1), "the server keeps it for {left} ms");
     // What passed before that is not subtracted, but for what a request may take.
     assert!(lease.deadline + SHORT / 2 > released + LONG, "{:?}", lease.ttl);
@@ -113,136 +88,136 @@ async fn a_lease_that_was_handed_over_is_counted_from_then() {
 #[rstest]
 #[tokio::test]
 async fn a_dead_waiter_costs_the_next_one_nothing(#[values(true, false)] reports: bool) {
-    let world = World::start().await;
-    world.add_dead_head(reports).await;
-    let waiter = world.waiter().await;
-    world.release().await;
+    let lock = HeldLock::start().await;
+    add_dead_head(&lock.server, reports).await;
+    let waiter = lock.waiter().await;
+    lock.release().await;
     // Not by the waiter's next look, but by the release itself.
-    assert_ne!(world.server.stored("job").await.unwrap().0, "dead");
+    assert_ne!(lock.server.stored("job").await.unwrap().0, "dead");
     granted(waiter.await.unwrap());
 }
 
 #[tokio::test]
 async fn a_free_lock_whose_waiters_are_all_dead_is_granted_at_once() {
-    let world = World::start().await;
-    world.add_dead_head(true).await;
-    world.release().await;
-    granted(world.holder.lock("job", LONG).await);
-    assert_eq!(world.server.queued("job").await, 0);
+    let lock = HeldLock::start().await;
+    add_dead_head(&lock.server, true).await;
+    lock.release().await;
+    granted(lock.holder.lock("job", LONG).await);
+    assert_eq!(lock.server.queued("job").await, 0);
 }
 
 #[tokio::test]
 async fn a_waiter_that_does_not_report_is_handed_nothing_and_keeps_waiting() {
-    let world = World::start().await;
-    let (stopped, next) = (world.waiter().await, world.waiter().await);
-    let [[client, ..], _] = &world.server.entries("job").await[..] else { panic!("two callers are queued") };
-    _ = world.server.run::<u64>(&["DEL", &(key_of("client", "job") + client)]).await;
-    world.release().await;
+    let lock = HeldLock::start().await;
+    let (stopped, next) = (lock.waiter().await, lock.waiter().await);
+    let [[client, ..], _] = &lock.server.entries("job").await[..] else { panic!("two callers are queued") };
+    _ = lock.server.run::<u64>(&["DEL", &(key_of("client", "job") + client)]).await;
+    lock.release().await;
     let lease = granted(next.await.unwrap());
-    _ = world.holder.unlock("job", lease.token).await.unwrap();
+    _ = lock.holder.unlock("job", lease.token).await.unwrap();
     granted(stopped.await.unwrap());
 }
 
 #[tokio::test]
 async fn the_head_has_a_grace_to_subscribe_again_after_a_failover() {
-    let world = World::start().await;
-    world.add_dead_head(false).await;
-    () = world.server.run(&["SET", &(key_of("client", "job") + "00"), "another", "PX", "60000"]).await;
-    let waiter = world.waiter().await;
-    world.release().await;
-    assert_eq!(held(world.holder.lock("job", LONG).await).fence, 0);
+    let lock = HeldLock::start().await;
+    add_dead_head(&lock.server, false).await;
+    () = lock.server.run(&["SET", &(key_of("client", "job") + "00"), "another", "PX", "60000"]).await;
+    let waiter = lock.waiter().await;
+    lock.release().await;
+    assert_eq!(held(lock.holder.lock("job", LONG).await).fence, 0);
     // It costs the next one a second, once.
     granted(waiter.await.unwrap());
 }
 
 #[tokio::test]
 async fn a_message_that_was_lost_costs_a_few_seconds() {
-    let world = World::start().await;
-    let waiter = world.waiter().await;
+    let lock = HeldLock::start().await;
+    let waiter = lock.waiter().await;
     // What the release does, without the message.
-    let [[client, ttl, token]] = &world.server.entries("job").await[..] else { panic!("one caller is queued") };
+    let [[client, ttl, token]] = &lock.server.entries("job").await[..] else { panic!("one caller is queued") };
     let entry = [&client[..], ttl, token].join("\u{1f}");
-    _ = world.server.run::<u64>(&["ZREM", &key_of("queue", "job"), &entry]).await;
-    () = world.server.run(&["SET", "lock:job", &format!("{token}\u{1f}7"), "PX", "60000"]).await;
+    _ = lock.server.run::<u64>(&["ZREM", &key_of("queue", "job"), &entry]).await;
+    () = lock.server.run(&["SET", "lock:job", &format!("{token}\u{1f}7"), "PX", "60000"]).await;
     let lease = granted(waiter.await.unwrap());
     assert_eq!((lease.token.as_str(), lease.fence), (&token[..], 7));
 }
 
 #[tokio::test]
 async fn a_queue_that_the_server_lost_is_there_again_in_its_order() {
-    let world = World::start().await;
-    let (first, second) = (world.waiter().await, world.waiter().await);
-    let before = world.server.entries("job").await;
-    _ = world.server.run::<u64>(&["DEL", &key_of("queue", "job")]).await;
-    until(async || world.server.queued("job").await == 2).await;
-    assert_eq!(world.server.entries("job").await, before);
-    world.release().await;
+    let lock = HeldLock::start().await;
+    let (first, second) = (lock.waiter().await, lock.waiter().await);
+    let before = lock.server.entries("job").await;
+    _ = lock.server.run::<u64>(&["DEL", &key_of("queue", "job")]).await;
+    until(async || lock.server.queued("job").await == 2).await;
+    assert_eq!(lock.server.entries("job").await, before);
+    lock.release().await;
     granted(first.await.unwrap());
     assert!(!second.is_finished());
 }
 
 #[tokio::test]
 async fn a_lock_that_was_handed_to_a_caller_that_went_away_is_handed_on() {
-    let world = World::start().await;
-    let (first, second) = (world.waiter().await, world.waiter().await);
-    world.release().await;
+    let lock = HeldLock::start().await;
+    let (first, second) = (lock.waiter().await, lock.waiter().await);
+    lock.release().await;
     first.abort();
     if let Ok(outcome) = first.await {
         // It was served before it could go away.
-        _ = world.holder.unlock("job", granted(outcome).token).await.unwrap();
+        _ = lock.holder.unlock("job", granted(outcome).token).await.unwrap();
     }
     granted(second.await.unwrap());
 }
 
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_the_queue_though_the_connection_breaks() {
-    let world = World::start().await;
-    let proxy = Proxy::start(&world.server).await;
-    let waiter = world.server.waiter(Locker::new(proxy.redis()).unwrap(), waiting_options()).await;
+    let lock = HeldLock::start().await;
+    let proxy = Proxy::start(&lock.server).await;
+    let waiter = lock.server.waiter(Locker::new(proxy.redis()).unwrap(), waiting_options()).await;
     proxy.next(Fault::LoseRequest("withdrawn{"));
     waiter.abort();
-    until(async || world.server.queued("job").await == 0).await;
+    until(async || lock.server.queued("job").await == 0).await;
     assert!(proxy.has_failed());
 }
 
 #[tokio::test]
 async fn a_host_that_is_closed_has_left_the_queue() {
-    let world = World::start().await;
-    let locker = world.server.locker();
-    let waiter = world.server.waiter(locker.clone(), waiting_options()).await;
+    let lock = HeldLock::start().await;
+    let locker = lock.server.locker();
+    let waiter = lock.server.waiter(locker.clone(), waiting_options()).await;
     locker.close().await;
-    assert_eq!(world.server.queued("job").await, 0);
+    assert_eq!(lock.server.queued("job").await, 0);
     assert_eq!(waiter.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
 async fn a_caller_whose_wait_is_over_leaves_nothing_behind() {
-    let world = World::start().await;
-    let before = world.server.keys().await;
-    held(world.server.locker().lock("job", LockOptions::from(LONG).wait(SHORT)).await);
-    assert_eq!(world.server.queued("job").await, 0);
+    let lock = HeldLock::start().await;
+    let before = lock.server.keys().await;
+    held(lock.server.locker().lock("job", LockOptions::from(LONG).wait(SHORT)).await);
+    assert_eq!(lock.server.queued("job").await, 0);
     // The report of its client expires.
-    until(async || world.server.keys().await == before).await;
+    until(async || lock.server.keys().await == before).await;
 }
 
 #[tokio::test]
 async fn a_server_without_memory_hands_over_all_the_same() {
-    let world = World::start().await;
-    let waiter = world.waiter().await;
-    () = world.server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    world.release().await;
+    let lock = HeldLock::start().await;
+    let waiter = lock.waiter().await;
+    () = lock.server.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    lock.release().await;
     let lease = granted(waiter.await.unwrap());
-    assert_eq!(world.holder.unlock("job", lease.token).await.unwrap(), UnlockOutcome::Released);
+    assert_eq!(lock.holder.unlock("job", lease.token).await.unwrap(), UnlockOutcome::Released);
 }
 
 #[tokio::test]
 async fn a_queue_is_kept_though_the_connections_break() {
-    let world = World::start().await;
-    let (first, _second) = (world.waiter().await, world.waiter().await);
-    let cut: u64 = world.server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    let lock = HeldLock::start().await;
+    let (first, _second) = (lock.waiter().await, lock.waiter().await);
+    let cut: u64 = lock.server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(cut, 2);
-    until(async || world.server.channels().await.len() == 2).await;
-    world.release().await;
+    until(async || lock.server.channels().await.len() == 2).await;
+    lock.release().await;
     granted(first.await.unwrap());
 }
 
