@@ -1,27 +1,39 @@
-//! Many clients that contend for one lock while the server is killed and started again.
+//! Many clients that contend for one lock while servers are killed, cut off and started again. Fences must be in the order of time
+//! throughout.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use locker_host::{LockOptions, LockOutcome, Locker, Quorum, QuorumMember, Redis};
+use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Cluster, Command, Protected, RedisServer, Sentinels, until};
+use crate::harness::{Cluster, Command, History, Protected, RedisServer, Sentinels, until};
 
 const CLIENTS: usize = 64;
 const TTL: Duration = Duration::from_secs(2);
 
-async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, over: Arc<AtomicBool>) {
-    while !over.load(Ordering::Relaxed) {
+/// What clients see of the lock.
+#[derive(Default)]
+struct Seen {
+    protected: Mutex<Protected>,
+    history: Mutex<History>,
+    over: AtomicBool,
+}
+
+async fn client(locker: Locker, seen: Arc<Seen>) {
+    while !seen.over.load(Ordering::Relaxed) {
+        let called = Instant::now();
         let Ok(LockOutcome::Granted(lease)) = locker.lock("job", LockOptions::from(TTL).wait(TTL)).await else {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        if seen.lock().unwrap().enter(&lease) {
+        seen.history.lock().unwrap().add(called, lease.fence);
+        if seen.protected.lock().unwrap().enter(&lease) {
             tokio::task::yield_now().await;
-            seen.lock().unwrap().leave(&lease);
+            seen.protected.lock().unwrap().leave(&lease);
         }
         // If the server is gone, the lock ends by itself.
         _ = locker.unlock("job", &lease.token).await;
@@ -29,17 +41,17 @@ async fn client(locker: Locker, seen: Arc<Mutex<Protected>>, over: Arc<AtomicBoo
 }
 
 /// Clients that contend while something happens to their servers. Returns how often one was let in beside another.
-async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Protected>)) -> usize {
-    let (seen, over) = (Arc::<Mutex<Protected>>::default(), Arc::<AtomicBool>::default());
+async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Seen)) -> usize {
+    let seen = Arc::<Seen>::default();
     let mut clients = JoinSet::new();
     for locker in &lockers {
         for _ in 0..CLIENTS / lockers.len() {
-            clients.spawn(client(locker.clone(), seen.clone(), over.clone()));
+            clients.spawn(client(locker.clone(), seen.clone()));
         }
     }
     progress(&seen).await;
     disturb(&seen).await;
-    over.store(true, Ordering::Relaxed);
+    seen.over.store(true, Ordering::Relaxed);
     clients.join_all().await;
     let locker = &lockers[0];
     let ttl = async || Some(locker.inspect("job").await.ok()?.and_then(|holder| holder.ttl).unwrap_or_default());
@@ -50,15 +62,33 @@ async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Mutex<Protecte
     })
     .await;
     assert!(left.unwrap() <= TTL, "{left:?}");
-    let seen = seen.lock().unwrap();
-    assert!(seen.repeated.is_empty(), "{:?}", seen.repeated);
-    seen.overlaps.len()
+    assert_eq!(
+        seen.history.lock().unwrap().inversions(),
+        Vec::<u64>::new(),
+        "these fences are lower than earlier ones"
+    );
+    let protected = seen.protected.lock().unwrap();
+    assert!(protected.repeated.is_empty(), "{:?}", protected.repeated);
+    protected.overlaps.len()
 }
 
 /// Waits until the clients have got on with it.
-async fn progress(seen: &Mutex<Protected>) {
-    let before = seen.lock().unwrap().grants();
-    until(async || seen.lock().unwrap().grants() > before + 50).await;
+async fn progress(seen: &Seen) {
+    let grants = || seen.protected.lock().unwrap().grants();
+    let before = grants();
+    until(async || grants() > before + 50).await;
+}
+
+/// Cuts a server off until something has happened: it takes no request meanwhile, and handles those that were under way when it returns.
+async fn while_cut_off(server: &RedisServer, happened: impl Future<Output = ()>) {
+    kill(server.pid(), Signal::SIGSTOP).unwrap();
+    happened.await;
+    kill(server.pid(), Signal::SIGCONT).unwrap();
+}
+
+fn quorum_of(servers: &[RedisServer]) -> Locker {
+    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn QuorumMember>;
+    Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap()
 }
 
 fn settings(keeps: bool) -> Vec<String> {
@@ -93,9 +123,7 @@ async fn a_quorum_whose_servers_are_killed_one_after_the_other_lets_no_two_calle
     for _ in 0..3 {
         servers.push(RedisServer::start_with(|_| settings(true)).await);
     }
-    let member = |server: &RedisServer| Arc::new(Redis::open(&server.url()).unwrap()) as Arc<dyn QuorumMember>;
-    let quorum = || Locker::new(Quorum::new(servers.iter().map(member).collect()).unwrap()).unwrap();
-    let lockers = eight(quorum);
+    let lockers = eight(|| quorum_of(&servers));
     let overlaps = contend(lockers, async |seen| {
         for server in &mut servers {
             server.kill();
@@ -125,6 +153,49 @@ async fn a_node_of_a_cluster_that_is_killed_repeats_no_fence() {
         progress(seen).await;
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_with_sentinels_that_was_cut_off_and_returns_grants_no_fence_out_of_order() {
+    let sentinels = Sentinels::start().await;
+    contend(eight(|| sentinels.locker()), async |seen| {
+        while_cut_off(&sentinels.primary, async {
+            sentinels.replica.replicates("role:master").await;
+            progress(seen).await;
+        })
+        .await;
+        sentinels.primary.replicates("role:slave").await;
+        progress(seen).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_cluster_that_was_cut_off_and_returns_grants_no_fence_out_of_order() {
+    let cluster = Cluster::start_lopsided().await;
+    contend(eight(|| cluster.locker()), async |seen| {
+        while_cut_off(&cluster.nodes[0], async {
+            cluster.nodes[3].replicates("role:master").await;
+            progress(seen).await;
+        })
+        .await;
+        cluster.nodes[0].replicates("role:slave").await;
+        progress(seen).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quorum_whose_members_are_cut_off_one_after_the_other_lets_no_two_callers_in() {
+    let servers = [RedisServer::start().await, RedisServer::start().await, RedisServer::start().await];
+    let overlaps = contend(eight(|| quorum_of(&servers)), async |seen| {
+        for server in &servers {
+            while_cut_off(server, progress(seen)).await;
+            progress(seen).await;
+        }
+    })
+    .await;
+    assert_eq!(overlaps, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

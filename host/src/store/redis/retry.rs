@@ -154,8 +154,9 @@ impl Connection {
         F: Future<Output = RedisResult<T>>,
     {
         let (client, generation) = self.get().await.map_err(|error| Failure { error, sent: false })?;
-        let heals_itself = self.address().is_cluster();
         send(client).await.map_err(|error| {
+            // The connection to a cluster heals itself, but goes on asking a node that hangs after another one has taken over.
+            let heals_itself = self.address().is_cluster() && !error.is_timeout();
             if !heals_itself && failure::breaks_connection(&error) {
                 self.invalidate(generation);
             }
