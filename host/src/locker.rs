@@ -57,7 +57,7 @@ impl Locker {
         Self::with_environment(cache, limits, &Environment::default())
     }
 
-    /// A locker whose tokens and choices depend on `environment`, as those of the same process in a simulation.
+    /// A locker with the random bits and the time of day of `environment`. Lockers with equal simulated environments make the same choices.
     ///
     /// # Errors
     /// [`ErrorKind::Fault`] if the component cannot be loaded.

@@ -27,9 +27,9 @@ impl Random {
         self.fill(&mut bytes).map_or(0, |()| u64::from_le_bytes(bytes))
     }
 
-    /// A pause of up to a tenth less, so that locks that were taken together are not always renewed together.
-    pub(crate) fn up_to_a_tenth_less(&self, pause: Duration) -> Duration {
-        pause.mul_f64(1.0 - self.fraction() / 10.0)
+    /// An interval that is up to a tenth shorter, so that locks that were taken together are not always renewed together.
+    pub(crate) fn up_to_a_tenth_less(&self, interval: Duration) -> Duration {
+        interval.mul_f64(1.0 - self.fraction() / 10.0)
     }
 
     /// A duration between `shortest` and twice that.

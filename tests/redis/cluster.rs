@@ -1,6 +1,9 @@
 //! A Redis cluster.
 
-use locker_host::{ErrorKind, LockOptions, UnlockOutcome};
+use std::time::{Duration, Instant};
+
+use locker_host::{ErrorKind, LockOptions, Locker, Redis, UnlockOutcome};
+use nix::sys::signal::{Signal, kill};
 
 use crate::harness::{Cluster, Command, LONG, extended, granted, held, until, waiting_options};
 
@@ -97,6 +100,24 @@ async fn a_slot_that_is_about_to_move_stops_no_renewal_and_is_no_misconfiguratio
     assert!(error.to_string().contains("moves this lock's slot to another node"), "{error}");
     cluster.move_slot_of("lock:job", 0, 1).await;
     assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_stops_no_renewal_on_the_others() {
+    let cluster = Cluster::start().await;
+    for node in &cluster.nodes {
+        () = node.run(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await;
+    }
+    let redis = Redis::open(&cluster.url()).unwrap().timeout(Duration::from_secs(1));
+    let (locker, ttl) = (Locker::new(redis).unwrap(), Duration::from_secs(6));
+    // By their slots, this lock is on the first node, and the other one on the last.
+    let guard = locker.hold("job", ttl).await.unwrap().granted().unwrap();
+    kill(cluster.nodes[2].pid(), Signal::SIGSTOP).unwrap();
+    let granted_until = guard.lease().deadline;
+    while Instant::now() < granted_until {
+        assert_eq!(locker.lock("c", ttl).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert!(guard.is_held(), "{}", guard.lost().await);
 }
 
 #[tokio::test]

@@ -117,9 +117,14 @@ impl Connection {
 
     async fn reconnect(&self) -> RedisResult<(Arc<dyn Client>, u64)> {
         let _connecting = self.connecting.lock().await;
-        if let Some(current) = self.current().get() {
-            return Ok(current);
+        let current = self.current().get();
+        match current {
+            Some(current) => Ok(current),
+            None => self.connect().await,
         }
+    }
+
+    async fn connect(&self) -> RedisResult<(Arc<dyn Client>, u64)> {
         let generation = self.current().generation + 1;
         let client = self.connector.connect(self.timeout(), self.on_push(generation)).await?;
         // It may be another server, with another clock.
@@ -141,6 +146,17 @@ impl Connection {
         if self.current().end(generation) {
             self.subscriptions.wake_all();
         }
+    }
+
+    /// Makes a new connection to a cluster. The old one serves the other nodes until then.
+    pub(super) fn replace(self: &Arc<Self>, generation: u64) {
+        let connection = self.clone();
+        tokio::spawn(async move {
+            let Ok(_connecting) = connection.connecting.try_lock() else { return };
+            if connection.generation() == Some(generation) && connection.connect().await.is_ok() {
+                connection.subscriptions.wake_all();
+            }
+        });
     }
 
     /// Unsubscribes from a channel if it is idle for a while.

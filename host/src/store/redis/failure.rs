@@ -32,7 +32,7 @@ pub(super) fn translate_unsent(address: &Address, error: RedisError) -> CacheErr
             return CacheError::new(ErrorKind::Denied, message).unsent();
         }
         (RedisKind::Io, Some(ConnectionAddr::TcpTls { .. })) if error.is_timeout() => {
-            "; if it does not speak TLS, write redis for rediss"
+            "; check that this port speaks TLS"
         }
         (RedisKind::Io, Some(ConnectionAddr::Tcp(..))) if is_cut => "; if it speaks TLS, write rediss for redis",
         _ => "",
@@ -131,7 +131,7 @@ fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
     } else if says("DB index is out of range") {
         (Denied, "does not have this database; name a lower number in the URL".into())
     } else if said.contains("non local key") {
-        // A script met a slot that is on its way.
+        // A script met a slot that is on its way. It may have written, so it is not repeated here.
         (Unavailable, "moves this lock's slot to another node; try again soon".into())
     } else if says("cluster support disabled") {
         (Denied, "is not a cluster; address it as one server: redis://HOST".into())

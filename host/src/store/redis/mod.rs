@@ -4,7 +4,7 @@
 //!
 //! - `address`: what a URL says; `connection`: one connection for all calls.
 //! - `client`: the seam to servers; `network`: servers that the redis crate connects to;
-//!   `tls`: one whose certificate signs itself.
+//!   `tls`: one whose certificates are named.
 //! - `retry`: what a server is asked, and when it is asked again; `failure`: what its errors mean; `clock`: what is known of its clock.
 //! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
 //! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.

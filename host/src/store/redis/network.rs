@@ -10,8 +10,8 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisFuture,
-    RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ProtocolVersion, PushInfo, PushKind,
+    RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
 
 use super::address::Address;
@@ -85,7 +85,7 @@ impl Connector for Network {
             .set_push_sender(push.clone());
         Box::pin(async move {
             Ok(match &*self.address {
-                Address::One(info) => Arc::new(self.connect_to(info, timeout, &config).await?) as Arc<dyn Client>,
+                Address::One(info) => self.connect_to(info, timeout, &config).await?,
                 Address::Sentinel { sentinels, primary } => {
                     Arc::new(self.connect_by_sentinels(sentinels, primary, timeout, &config).await?)
                 }
@@ -134,14 +134,13 @@ impl Network {
         info: &ConnectionInfo,
         timeout: Duration,
         config: &AsyncConnectionConfig,
-    ) -> RedisResult<MultiplexedConnection> {
-        match self.open(info)?.get_multiplexed_async_connection_with_config(config).await {
-            Err(error) if self.credentials.root_certificates.is_some() && tls::is_self_signed(&error) => {
-                let connected = tls::connect(info, &self.credentials, config.clone());
-                tokio::time::timeout(timeout, connected).await.map_err(std::io::Error::from)?
-            }
-            connected => connected,
+    ) -> RedisResult<Arc<dyn Client>> {
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) && self.credentials.root_certificates.is_some() {
+            let connected = tls::connect(info, &self.credentials, config.clone());
+            let connected = tokio::time::timeout(timeout, connected).await.map_err(std::io::Error::from)?;
+            return Ok(Arc::new(connected?));
         }
+        Ok(Arc::new(self.open(info)?.get_multiplexed_async_connection_with_config(config).await?))
     }
 
     async fn connect_by_sentinels(
@@ -195,7 +194,7 @@ impl Network {
         if let Some(password) = password.filter(|_| with_login) {
             builder = builder.set_client_to_sentinel_password(password);
         }
-        if matches!(info.addr(), redis::ConnectionAddr::TcpTls { .. }) {
+        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             builder =
                 builder.set_client_to_redis_tls_mode(TlsMode::Secure).set_client_to_sentinel_tls_mode(TlsMode::Secure);
             if let Some(certificates) = self.certificates() {

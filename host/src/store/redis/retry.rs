@@ -79,13 +79,13 @@ impl Retries {
 impl Connection {
     /// Runs a script. Each attempt has the instant at which it times out as its use-by, in the server's time as far as it is known. An
     /// attempt that lost its connection may take effect until then.
-    pub(super) async fn run(&self, invocation: &Invocation<'_>) -> Result<Reply, CacheError> {
+    pub(super) async fn run(self: &Arc<Self>, invocation: &Invocation<'_>) -> Result<Reply, CacheError> {
         self.run_confirmed(invocation, None).await.map(|(reply, _)| reply)
     }
 
     /// Runs a script and then, if it wrote, waits until so many replicas have confirmed that. Answers how many have.
     pub(super) async fn run_confirmed(
-        &self,
+        self: &Arc<Self>,
         invocation: &Invocation<'_>,
         confirmation: Option<Confirmation>,
     ) -> Result<(Reply, i64), CacheError> {
@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// Sends what is not a script.
-    pub(super) async fn execute<T: FromRedisValue>(&self, request: &Request<'_>) -> Result<T, CacheError> {
+    pub(super) async fn execute<T: FromRedisValue>(self: &Arc<Self>, request: &Request<'_>) -> Result<T, CacheError> {
         let mut retries = Retries::new();
         loop {
             match self.attempt(|client| request.execute(client, self.address().is_cluster())).await {
@@ -149,16 +149,17 @@ impl Connection {
     }
 
     /// Makes one attempt, and leaves the connection in order for the next one.
-    async fn attempt<T, F>(&self, send: impl FnOnce(Arc<dyn Client>) -> F) -> Result<T, Failure>
+    async fn attempt<T, F>(self: &Arc<Self>, send: impl FnOnce(Arc<dyn Client>) -> F) -> Result<T, Failure>
     where
         F: Future<Output = RedisResult<T>>,
     {
         let (client, generation) = self.get().await.map_err(|error| Failure { error, sent: false })?;
         send(client).await.map_err(|error| {
-            // The connection to a cluster heals itself, but goes on asking a node that hangs after another one has taken over.
-            let heals_itself = self.address().is_cluster() && !error.is_timeout();
-            if !heals_itself && failure::breaks_connection(&error) {
-                self.invalidate(generation);
+            match (self.address().is_cluster(), failure::breaks_connection(&error)) {
+                (false, true) => self.invalidate(generation),
+                // The connection to a cluster heals itself, but goes on asking a node that hangs after another one has taken over.
+                (true, _) if error.is_timeout() => self.replace(generation),
+                _ => {}
             }
             Failure { error, sent: true }
         })

@@ -1,4 +1,4 @@
-//! TLS with a server whose own certificate is the one that is trusted.
+//! TLS with one server, and certificates that are named.
 //!
 //! A certificate of `openssl req -x509` is its own authority. webpki refuses the certificate of an authority for a server, even if it
 //! is trusted explicitly; other clients of Redis accept it.
@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisError, RedisResult};
+use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, RedisError, RedisFuture, RedisResult, Value};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject;
@@ -15,23 +15,41 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::client::Client;
 use super::network::Credentials;
 
 /// What webpki says of a server that shows the certificate of an authority. It has checked the date before.
 const IS_AUTHORITY: &str = "CaUsedAsEndEntity";
 
-/// Whether a server showed a certificate that signs itself.
-pub(super) fn is_self_signed(error: &RedisError) -> bool {
-    error.to_string().contains(IS_AUTHORITY)
+/// A connection that ends when it is dropped, even if a server that hangs owes it answers.
+pub(super) struct TlsConnection {
+    connection: MultiplexedConnection,
+    _driver: AbortOnDropHandle<()>,
 }
 
-/// Connects to a server and accepts its certificate if it is literally one of the trusted ones, for this host, and valid now.
+impl Client for TlsConnection {
+    fn send<'a>(&'a self, command: &'a Cmd, slot: Option<u16>) -> RedisFuture<'a, Value> {
+        Client::send(&self.connection, command, slot)
+    }
+
+    fn subscribe<'a>(&'a self, channel: &'a str) -> RedisFuture<'a, ()> {
+        Client::subscribe(&self.connection, channel)
+    }
+
+    fn unsubscribe<'a>(&'a self, channel: &'a str) -> RedisFuture<'a, ()> {
+        Client::unsubscribe(&self.connection, channel)
+    }
+}
+
+/// Connects to a server. Its certificate is accepted if one of the trusted ones has signed it or is this very certificate, for this host,
+/// and valid now.
 pub(super) async fn connect(
     info: &ConnectionInfo,
     credentials: &Credentials,
     config: AsyncConnectionConfig,
-) -> RedisResult<MultiplexedConnection> {
+) -> RedisResult<TlsConnection> {
     let ConnectionAddr::TcpTls { host, port, .. } = info.addr() else {
         return Err(invalid("this server has no TLS"));
     };
@@ -41,8 +59,7 @@ pub(super) async fn connect(
     stream.set_nodelay(true)?;
     let stream = tls.connect(name, stream).await?;
     let (connection, driver) = MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await?;
-    tokio::spawn(driver);
-    Ok(connection)
+    Ok(TlsConnection { connection, _driver: AbortOnDropHandle::new(tokio::spawn(driver)) })
 }
 
 fn client_config(credentials: &Credentials) -> RedisResult<ClientConfig> {
