@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use clap::error::ContextKind;
 use clap::error::ErrorKind::UnknownArgument;
 use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
 use nix::sys::signal::Signal;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
             // If this cannot be printed, it cannot be reported.
             _ = error.print();
-            if error.kind() == UnknownArgument && std::env::args_os().any(|argument| argument == "exec") {
+            if lacks_dashes(&error) {
                 eprintln!("\nhint: put -- before the command: locker exec NAME -- COMMAND");
             }
             return code.into();
@@ -72,6 +73,12 @@ fn main() -> ExitCode {
         signals::die_of(signal);
     }
     exit.into()
+}
+
+/// Whether the command of `exec` begins without two dashes before it.
+fn lacks_dashes(error: &clap::Error) -> bool {
+    let unknown = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    error.kind() == UnknownArgument && !unknown.starts_with('-') && error.to_string().contains("Usage: locker exec")
 }
 
 /// Reports an error. A reader that has seen enough is none.

@@ -90,7 +90,7 @@ impl Chaos {
                 report.add(running.join_next().await.expect("some are running").expect("a round does not panic"));
             }
             running.spawn(round::run(world.clone(), Plan::new(seed, number)));
-            // A machine that starts all at once comes to nothing else, and leases end for that reason.
+            // A machine that starts all rounds at once is too busy to renew leases.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         running.join_all().await.into_iter().for_each(|outcome| report.add(outcome));

@@ -110,6 +110,15 @@ async fn the_memory_of_a_plugin_is_limited_in_bytes_or_multiples() {
 
 #[tokio::test]
 async fn a_command_without_two_dashes_before_it_is_refused_with_a_hint() {
-    let ran = Command::new(&["exec", "job", "sleep", "1"]).run().await;
-    assert!(ran.code == Some(64) && ran.stderr.contains("locker exec NAME -- COMMAND"), "{ran:?}");
+    const HINT: &str = "locker exec NAME -- COMMAND";
+    for words in [&["exec", "job", "sleep", "1"][..], &["-q", "exec", "job", "--wait", "1", "sleep", "1"]] {
+        let ran = Command::new(words).run().await;
+        assert!(ran.code == Some(64) && ran.stderr.contains(HINT), "{ran:?}");
+    }
+    for words in
+        [&["exec", "job", "--bogus", "--", "true"][..], &["lock", "exec", "--bogus"], &["lock", "exec", "more"]]
+    {
+        let ran = Command::new(words).run().await;
+        assert!(ran.code == Some(64) && !ran.stderr.contains(HINT), "{ran:?}");
+    }
 }

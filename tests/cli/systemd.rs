@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::docs::recipe;
-use crate::harness::{Machine, RedisServer};
+use crate::harness::{Machine, RedisServer, until};
 
 const UNITS: [&str; 3] = ["report.service", "report.timer", "scheduler.service"];
 
@@ -41,10 +41,14 @@ async fn a_standby_takes_over_when_the_service_stops() {
     let (server, shared) = (RedisServer::start().await, tempfile::tempdir().unwrap());
     let until_active = |name| format!("until grep -qs {name} /mnt/active; do sleep 0.05; done\n");
     let start = "systemctl start scheduler.service\n";
-    let active = format!("{start}{}systemctl stop scheduler.service", until_active("blue"));
+    let active = format!("{start}until [ -e /mnt/queued ]; do sleep 0.05; done\nsystemctl stop scheduler.service");
     let standby = format!("{}{start}{}", until_active("blue"), until_active("green"));
     let [blue, green] = ["blue", "green"].map(|name| machine(name, shared.path(), &server));
-    tokio::join!(blue.boot(&active), green.boot(&standby));
+    let stop = async {
+        until(async || server.queued("scheduler").await == 1).await;
+        std::fs::write(shared.path().join("queued"), "").unwrap();
+    };
+    tokio::join!(blue.boot(&active), green.boot(&standby), stop);
     assert_eq!(std::fs::read_to_string(shared.path().join("active")).unwrap(), "blue\ngreen\n");
 }
 

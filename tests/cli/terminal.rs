@@ -197,10 +197,8 @@ async fn a_job_under_nohup_outlives_its_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let job = "nohup locker exec job -- sh -c 'touch begun; until [ -e go ]; do sleep 0.02; done; touch done'";
     let job = job.replace("locker", Command::path("locker").to_str().unwrap());
-    let script = format!(
-        "set -m; cd '{}'; {job} & until [ -e begun ]; do sleep 0.02; done; echo begun; wait",
-        folder.path().display()
-    );
+    let script =
+        format!("cd '{}'; {job} & until [ -e begun ]; do sleep 0.02; done; echo begun; wait", folder.path().display());
     let mut session = Session::start(&script).await;
     session.until_seen("begun").await;
     session.shell.kill().await.unwrap();

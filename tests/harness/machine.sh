@@ -3,7 +3,7 @@
 set -e
 files=$1
 shift
-for program in cron /lib/systemd/systemd; do
+for program in cron ps /lib/systemd/systemd; do
   command -v $program >/dev/null || { echo "$program is needed: tests/setup installs it" >&2; exit 1; }
 done
 [ "$(id -u)" = 0 ] || { echo "only root can make a machine of namespaces" >&2; exit 1; }
@@ -14,7 +14,7 @@ for folder in etc usr var; do
   mount -t overlay -o "lowerdir=/$folder,upperdir=/run/upper/$folder,workdir=/run/work/$folder" overlay /$folder
 done
 # Nothing runs here but what the test starts.
-rm -rf /etc/fstab /etc/cron.* /etc/systemd/system/*.wants /lib/systemd/system/*.wants
+rm -rf /etc/fstab /etc/cron.* /etc/systemd/system/*.wants /usr/lib/systemd/system/*.wants
 for folder in etc usr; do
   if [ -d "$files/$folder" ]; then cp -r --remove-destination "$files/$folder/." /$folder; fi
 done
@@ -32,11 +32,10 @@ hostname "$NAME"
 # Processes of another machine must not be in the same groups.
 umount -lR /sys/fs/cgroup
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-groups=/sys/fs/cgroup/$NAME-$$-$(stat -c %i "$SHARED")
-mkdir "$groups"
+groups=$(mktemp -d "/sys/fs/cgroup/$NAME-XXXXXX")
 code=0
 sh -c 'echo 0 >"$1/cgroup.procs"; shift; exec "$@"' sh "$groups" \
   unshare --cgroup --pid --fork --mount --mount-proc --ipc --kill-child \
   sh -c 'umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin container=test "$@"' sh "$@" || code=$?
-find "$groups" -depth -type d -exec rmdir {} +
+find "$groups" -depth -type d -exec rmdir {} + || true
 exit $code

@@ -91,7 +91,10 @@ async fn a_url_that_says_tls_where_there_is_none_or_none_where_there_is_gets_a_h
     let plain = with(tls.url().replace("rediss:", "redis:")).await;
     assert!(plain.code == Some(69) && plain.stderr.contains("write rediss for redis"), "{plain:?}");
     let encrypted = with(tls.plain().url().replace("redis:", "rediss:")).await;
-    assert!(encrypted.code == Some(69) && encrypted.stderr.contains("write redis for rediss"), "{encrypted:?}");
+    assert!(
+        encrypted.code == Some(69) && encrypted.stderr.contains("check that this port speaks TLS"),
+        "{encrypted:?}"
+    );
 }
 
 struct Members {

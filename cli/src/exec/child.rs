@@ -115,7 +115,7 @@ impl Child {
         match signal {
             Signal::SIGCHLD => {
                 if orphans::adopts() {
-                    orphans::reap(&[self.id, self.guardian.unwrap_or(self.id)]);
+                    orphans::reap(&[Some(self.id), self.guardian]);
                 }
                 if !self.shared {
                     self.follow_stop();

@@ -8,10 +8,10 @@ pub(super) fn adopts() -> bool {
 }
 
 /// Reaps the processes that have ended, except ours.
-pub(super) fn reap(ours: &[Pid]) {
+pub(super) fn reap(ours: &[Option<Pid>]) {
     let children = std::fs::read_to_string("/proc/self/task/1/children").unwrap_or_default();
     let children = children.split_whitespace().filter_map(|id| id.parse().ok()).map(Pid::from_raw);
-    for orphan in children.filter(|child| !ours.contains(child)) {
+    for orphan in children.filter(|child| !ours.contains(&Some(*child))) {
         _ = waitpid(orphan, Some(WaitPidFlag::WNOHANG));
     }
 }
