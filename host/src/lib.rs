@@ -134,6 +134,9 @@ pub use store::memory::Memory;
 pub use store::quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use store::redis::Redis;
+#[cfg(feature = "redis")]
+#[doc(hidden)]
+pub use store::redis::scripts as redis_scripts;
 pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
 
 /// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.

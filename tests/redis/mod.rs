@@ -2,6 +2,7 @@
 
 mod cluster;
 mod faults;
+mod fidelity;
 mod keys;
 mod outage;
 mod protocol;

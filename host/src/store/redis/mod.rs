@@ -61,6 +61,23 @@ static WITHDRAW_VOTE: LazyLock<Script> =
     script!(Writes, "time", "value", "fence", "queue", "release", "store_with", "withdraw_vote");
 static RESTORE: LazyLock<Script> = script!(Writes, "time", "value", "store_with", "restore");
 
+/// The code of each script by its name, for tests that run scripts elsewhere.
+#[doc(hidden)]
+#[must_use]
+pub fn scripts() -> [(&'static str, &'static str); 9] {
+    [
+        ("set", SET.code),
+        ("enqueue", queue::ENQUEUE.code),
+        ("extend", EXTEND.code),
+        ("delete", DELETE.code),
+        ("withdraw", WITHDRAW.code),
+        ("get", GET.code),
+        ("vote", VOTE.code),
+        ("withdraw_vote", WITHDRAW_VOTE.code),
+        ("restore", RESTORE.code),
+    ]
+}
+
 /// A store in Redis 6.2 or later, shared by all clients of the same server, database and prefix.
 ///
 /// Clones share one connection. It is made when it is first needed, and made again after it broke.

@@ -15,7 +15,7 @@ use super::{Redis, millis};
 use crate::store::{CacheError, ErrorKind, SetOutcome, Stored};
 use crate::time::now;
 
-static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "final", "enqueue");
+pub(super) static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "final", "enqueue");
 
 /// How long a queue is kept after the last request of a waiter, and a client's key after its last report.
 const KEEP_QUEUE: Duration = Duration::from_secs(10);

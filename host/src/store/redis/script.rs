@@ -8,7 +8,7 @@ use super::client::{Client, query};
 use super::reply::Reply;
 
 pub(super) struct Script {
-    code: &'static str,
+    pub(super) code: &'static str,
     hash: String,
     kind: Kind,
 }

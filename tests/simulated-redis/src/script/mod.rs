@@ -1,0 +1,7 @@
+//! Lua scripts.
+
+mod convert;
+mod engine;
+mod library;
+
+pub(crate) use engine::Engine;
