@@ -1,0 +1,135 @@
+//! Who waits for which lock, and whether their order is kept.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::asked::{Asked, label_of, outcome};
+use super::invariants::HostInvariant::{FirstComeFirstServed, FreeLocksAreGranted};
+use super::ledger::Ledger;
+
+/// A call that takes a lock.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) process: usize,
+    /// It has ended, or its caller went away.
+    pub(super) over: bool,
+    /// Its caller does not have the lock, and never will by this call.
+    pub(super) given_up: bool,
+}
+
+/// A value that a call wants to be stored.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    name: String,
+    process: usize,
+    /// When the server was first asked.
+    first: Duration,
+    /// When it was told that it is in the queue.
+    queued: Option<Duration>,
+    pub(super) stored: bool,
+    /// Its last step was executed.
+    left: bool,
+}
+
+/// For how long a lock may be free while a live waiter waits: a report is due every two seconds.
+const MOST_FREE: Duration = Duration::from_millis(2_500);
+
+impl Ledger {
+    pub(super) fn begins(&mut self, label: &str, process: usize) {
+        self.calls.insert(label.to_owned(), Call { process, over: false, given_up: false });
+    }
+
+    /// A call ended. It has given up unless it was granted the lock.
+    pub(super) fn over(&mut self, label: &str, given_up: bool) {
+        if let Some(call) = self.calls.get_mut(label) {
+            (call.over, call.given_up) = (true, given_up);
+        }
+    }
+
+    /// The server did what was asked.
+    pub(super) fn executed(&mut self, process: usize, asked: &Asked, reply: Option<&Value>, now: Duration) {
+        if let (Some(name), Some(value)) = (asked.lock(), asked.value()) {
+            let waiter = self.waiters.entry(value.to_owned()).or_insert_with(|| Waiter {
+                name: name.to_owned(),
+                process,
+                first: now,
+                queued: None,
+                stored: false,
+                left: false,
+            });
+            if reply.and_then(outcome) == Some("queued") {
+                waiter.queued.get_or_insert(now);
+            }
+            waiter.left |= asked.leaves_queue();
+        }
+        self.check_free(now);
+    }
+
+    /// Those that are in the queue, and were healthy for all of that time.
+    fn live(&self, name: &str) -> impl Iterator<Item = (&String, Duration)> {
+        let waits = move |(value, waiter): (&String, &Waiter)| {
+            let is_over = self.calls.get(label_of(value)).is_none_or(|call| call.over);
+            waiter.name == name && !is_over && !waiter.stored && !waiter.left
+        };
+        let waiters = self.waiters.iter().filter(move |waiter| waits(*waiter));
+        let waiters = waiters.filter_map(|(value, waiter)| Some((value, waiter.process, waiter.queued?)));
+        let healthy = waiters.filter(|(_, process, queued)| self.is_healthy(*process, *queued));
+        healthy.map(|(value, _, queued)| (value, queued))
+    }
+
+    /// No live waiter came before the one that is stored.
+    pub(super) fn check_order(&mut self, name: &str, value: &str, now: Duration) {
+        let Some(waiter) = self.waiters.get(value) else { return };
+        let order = waiter.queued.unwrap_or(waiter.first);
+        let first = self.live(name).filter(|(other, _)| *other != value).min_by_key(|(_, queued)| *queued);
+        let first = first.filter(|(_, queued)| *queued < order);
+        let tell = |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
+        if let Some(what) = first.map(tell) {
+            self.violated(FirstComeFirstServed, what);
+        }
+    }
+
+    /// No lock is free for long while a live waiter waits.
+    fn check_free(&mut self, now: Duration) {
+        let free = self.truths.iter().filter(|(_, truth)| truth.entry.is_none());
+        let free: Vec<_> = free.map(|(name, truth)| (*name, truth.free_since)).collect();
+        for (name, since) in free {
+            let forgotten = self.live(name).find(|(_, queued)| now > since.max(*queued) + MOST_FREE);
+            let tell = |(value, queued)| format!("{name} is free since {since:?}, and {value} waits since {queued:?}");
+            if let Some(what) = forgotten.map(tell) {
+                self.violated(FreeLocksAreGranted, what);
+            }
+        }
+    }
+}
+
+/// What callers give up.
+impl Ledger {
+    /// A caller drops what it does: the call, or what it holds.
+    pub(super) fn drops(&mut self, label: &str) {
+        let tokens = self.leases.iter().filter(|lease| label_of(&lease.token) == label);
+        let tokens: Vec<_> = tokens.map(|lease| lease.token.clone()).collect();
+        // A lease without a guard is left to expire.
+        let guarded = tokens.iter().any(|token| self.guards.iter().any(|(_, guarded, _)| guarded == token));
+        self.over(label, tokens.is_empty() || guarded);
+        tokens.iter().for_each(|token| self.ends(token));
+    }
+
+    /// A guard was dropped.
+    pub(super) fn given_up(&mut self, token: &str) {
+        self.over(label_of(token), true);
+    }
+
+    /// All leases of a call are over.
+    pub(super) fn ends_call(&mut self, label: &str) {
+        let tokens = self.leases.iter().filter(|lease| label_of(&lease.token) == label);
+        let tokens: Vec<_> = tokens.map(|lease| lease.token.clone()).collect();
+        tokens.iter().for_each(|token| self.ends(token));
+    }
+
+    /// Values of calls that gave up although their process lives.
+    pub(super) fn is_given_up(&self, value: &str) -> bool {
+        self.calls.get(label_of(value)).is_some_and(|call| call.given_up)
+    }
+}
