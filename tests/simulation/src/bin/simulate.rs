@@ -80,7 +80,9 @@ fn simulate(args: &Args) -> wasmtime::Result<bool> {
         bar.finish_and_clear();
         let HostCampaign { worlds, granted, failed, requests, losses, failure } = done;
         let took = started.elapsed();
-        println!("{worlds} worlds, {granted} grants, {failed} failed calls, {requests} requests, {losses} losses, {took:.1?}");
+        println!(
+            "{worlds} worlds, {granted} grants, {failed} failed calls, {requests} requests, {losses} losses, {took:.1?}"
+        );
         if let Some((seed, _)) = &failure {
             print!("{}", host_report(*seed, None));
         }

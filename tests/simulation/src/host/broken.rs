@@ -6,9 +6,7 @@ use super::variants::{Flaw, Variant};
 const SCRIPTS: &[Variant] = &[];
 
 /// Hosts that are broken in one order.
-const HOSTS: &[Variant] = &[
-    Variant::host("releases_nothing", Flaw::ReleasesNothing),
-];
+const HOSTS: &[Variant] = &[Variant::host("releases_nothing", Flaw::ReleasesNothing)];
 
 /// All of them.
 pub fn host_variants() -> impl Iterator<Item = &'static Variant> {

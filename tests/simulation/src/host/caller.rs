@@ -84,7 +84,9 @@ impl Caller {
     async fn inspect(&self, name: &str) {
         let started = self.world.now();
         let holder = |world: &World| {
-            world.ledger(|ledger, now| ledger.valid(now).find(|lease| lease.name == name).map(|lease| lease.token.clone()))
+            world.ledger(|ledger, now| {
+                ledger.valid(now).find(|lease| lease.name == name).map(|lease| lease.token.clone())
+            })
         };
         let before = holder(&self.world);
         let answer = self.locker.inspect(name).await;
@@ -106,7 +108,10 @@ impl Caller {
         let (name, label) = (lock_name(attempt.name), format!("p{}c{}n{}", self.process, self.number, self.calls));
         self.world.ledger(|ledger, _| ledger.begins(&label, self.process));
         self.world.tell(|| {
-            format!("{label} wants {name} for {} ms by {:?}, waits {} ms", attempt.ttl_ms, attempt.style, attempt.wait_ms)
+            format!(
+                "{label} wants {name} for {} ms by {:?}, waits {} ms",
+                attempt.ttl_ms, attempt.style, attempt.wait_ms
+            )
         });
         let Some(drops_after) = attempt.drops_after_ms.map(Duration::from_millis) else {
             return self.take(attempt, &label).await;

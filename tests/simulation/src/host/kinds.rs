@@ -72,7 +72,11 @@ fn attempt(rng: &mut Rng, world: World, name: usize) -> Attempt {
         name,
         style,
         ttl_ms,
-        wait_ms: if rng.u32(0..5) < world.waits { [rng.u64(1..1_000), rng.u64(1_000..20_000)][rng.usize(0..2)] } else { 0 },
+        wait_ms: if rng.u32(0..5) < world.waits {
+            [rng.u64(1..1_000), rng.u64(1_000..20_000)][rng.usize(0..2)]
+        } else {
+            0
+        },
         drops_after_ms: (rng.u32(0..8) == 0).then(|| [rng.u64(0..30), rng.u64(0..6_000)][rng.usize(0..2)]),
         hold_ms: [rng.u64(0..50), rng.u64(0..3_000), rng.u64(0..10_000)][rng.usize(0..3)],
         extends_ms: (0..extends).map(|_| [rng.u64(300..2_000), rng.u64(2_000..10_000)][rng.usize(0..2)]).collect(),

@@ -25,6 +25,7 @@ pub(super) struct Ledger {
     pub(super) truths: BTreeMap<&'static str, Truth>,
     /// All values that were stored.
     pub(super) values: BTreeMap<String, Value>,
+    pub(super) stores: u64,
     pub(super) guards: Vec<(String, String, Weak<Guard>)>,
     resources: BTreeMap<String, (u64, u64)>,
     /// Until when something was wrong with the network of a process, or with the server.
@@ -95,7 +96,8 @@ impl Ledger {
             self.violated(FencesIncrease, format!("{token} has {name} with {fence}, after a grant with {last:?}"));
         }
         let other = self.valid(now).find(|lease| lease.name == name);
-        let what = other.map(|other| format!("{token} has {name} while {} has it until {:?}", other.token, other.deadline));
+        let what =
+            other.map(|other| format!("{token} has {name} while {} has it until {:?}", other.token, other.deadline));
         if let (Some(what), false) = (what, excused) {
             self.violated(AtMostOneHolder, what);
         }
@@ -163,7 +165,8 @@ impl Ledger {
         let entry = self.truths.get(&lease.name[..]).and_then(|truth| truth.entry.as_ref());
         let lasts = entry.is_some_and(|entry| entry.value == token && entry.expires >= lease.deadline);
         if !lasts && !lease.excused && !lease.ended {
-            let what = format!("{token} counts on {} until {:?}, and the store has {entry:?}", lease.name, lease.deadline);
+            let what =
+                format!("{token} counts on {} until {:?}, and the store has {entry:?}", lease.name, lease.deadline);
             self.violated(invariant, what);
         }
     }

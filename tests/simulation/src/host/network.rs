@@ -80,7 +80,11 @@ impl Connection {
         }
     }
 
-    pub(super) fn is_broken(&self) -> bool {
+    pub(super) fn world(&self) -> Arc<World> {
+        self.world.clone()
+    }
+
+    fn is_broken(&self) -> bool {
         *self.broken.borrow()
     }
 

@@ -34,7 +34,10 @@ impl Patch {
         let loads = words.first()? == b"SCRIPT";
         let at = if loads { 2 } else { 1 };
         let word = words.get(at)?;
-        let changed = self.0.iter().find(|changed| if loads { changed.code.as_bytes() == word } else { changed.hash == *word })?;
+        let changed = self
+            .0
+            .iter()
+            .find(|changed| if loads { changed.code.as_bytes() == word } else { changed.hash == *word })?;
         let mut words = words.clone();
         words[at].clone_from(if loads { &changed.new_code } else { &changed.new_hash });
         Some(words)

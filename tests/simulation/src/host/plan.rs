@@ -133,9 +133,21 @@ impl HostPlan {
         steps.filter_map(|step| if let Step::Lock(attempt) = step { Some(attempt) } else { None })
     }
 
-    /// The longest time to live of a lock.
-    pub(crate) fn max_ttl_ms(&self) -> u64 {
-        self.attempts().flat_map(|attempt| attempt.extends_ms.iter().copied().chain([attempt.ttl_ms])).max().unwrap_or(0)
+    /// The longest time that a key may stay: a clock that is set back, or one of another server, makes it longer.
+    pub(crate) fn longest_ms(&self) -> u64 {
+        let set_back = |fault: &Fault| match fault.what {
+            FaultKind::SetClock { by_ms } => by_ms.min(0).unsigned_abs(),
+            FaultKind::FailOver => self.replica_ahead_micros / 1000,
+            _ => 0,
+        };
+        self.max_ttl_ms() + self.faults.iter().map(set_back).sum::<u64>()
+    }
+
+    fn max_ttl_ms(&self) -> u64 {
+        self.attempts()
+            .flat_map(|attempt| attempt.extends_ms.iter().copied().chain([attempt.ttl_ms]))
+            .max()
+            .unwrap_or(0)
     }
 }
 

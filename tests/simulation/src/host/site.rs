@@ -7,8 +7,8 @@ use locker_simulated_redis::{ClientId, Persistence, Push, ReplicaId, Server, Tra
 use redis::{RedisResult, Value};
 
 use super::asked::Words;
-use super::plan::HostPlan;
 use super::patch::Patch;
+use super::plan::HostPlan;
 
 /// The servers' clocks at the beginning of a world, in microseconds since 1970.
 const STARTED: u64 = 1_770_000_000_000_000;

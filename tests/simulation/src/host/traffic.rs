@@ -144,7 +144,8 @@ impl World {
         for (node, push) in state.site.take_pushes() {
             let mut to = state.downs.get(&(node, push.client)).cloned();
             if self.flaw() == Some(Flaw::PushesToOthers) {
-                let others = state.downs.values().find(|other| to.as_ref().is_none_or(|to| to.process != other.process));
+                let others =
+                    state.downs.values().find(|other| to.as_ref().is_none_or(|to| to.process != other.process));
                 to = others.cloned().or(to);
             }
             if let Some(to) = to {

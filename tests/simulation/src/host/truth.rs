@@ -43,16 +43,17 @@ impl Ledger {
             self.stored(name, &entry.value, now);
         }
         let lacking = self.valid(now).find(|lease| lease.name == name && Some(&lease.token) != new);
-        let tell = |lease: &Lease| format!("{} has {name} until {:?}, the store {entry:?}", lease.token, lease.deadline);
+        let tell =
+            |lease: &Lease| format!("{} has {name} until {:?}, the store {entry:?}", lease.token, lease.deadline);
         if let Some(what) = lacking.map(tell) {
             self.violated(LeasesLast, what);
         }
     }
 
     fn stored(&mut self, name: &'static str, value: &str, now: Duration) {
-        let order = self.values.len() as u64;
-        let new = || Value { name, order, last_seen: now, excused: false };
-        self.values.entry(value.to_owned()).or_insert_with(new).last_seen = now;
+        self.stores += 1;
+        // A waiter that did not hear of its lock may get it again.
+        self.values.insert(value.to_owned(), Value { name, order: self.stores, last_seen: now, excused: false });
         self.check_order(name, value, now);
         if let Some(waiter) = self.waiters.get_mut(value) {
             waiter.stored = true;

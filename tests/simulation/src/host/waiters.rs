@@ -84,7 +84,8 @@ impl Ledger {
         let order = waiter.queued.unwrap_or(waiter.first);
         let first = self.live(name).filter(|(other, _)| *other != value).min_by_key(|(_, queued)| *queued);
         let first = first.filter(|(_, queued)| *queued < order);
-        let tell = |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
+        let tell =
+            |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
         if let Some(what) = first.map(tell) {
             self.violated(FirstComeFirstServed, what);
         }

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use locker_simulated_redis::ClientId;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::invariants::HostInvariant;
 use super::ledger::Ledger;
@@ -58,6 +58,9 @@ pub(super) struct Link {
     pub(super) hangs_until: Duration,
     pub(super) crashed: bool,
 }
+
+/// The longest that a server takes to notice that a client crashed.
+const NOTICES_MS: u64 = 10_000;
 
 impl World {
     pub(super) fn new(plan: HostPlan, variant: Option<&Variant>, traced: bool) -> Arc<Self> {
@@ -128,9 +131,23 @@ impl World {
     /// The process does nothing any more. The server closes its connection when it notices.
     pub(super) fn crashes(&self, process: usize) {
         self.tell(|| format!("p{process} crashes"));
-        self.link(process, |link| link.crashed = true);
+        let (connection, ms) = self.link(process, |link| {
+            link.crashed = true;
+            (link.connection.upgrade(), link.rng.u64(0..NOTICES_MS))
+        });
+        if let Some(connection) = connection {
+            let (world, node, client) = (connection.world(), connection.node, connection.client);
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(ms)).await;
+                world.closed(node, client);
+            });
+        }
         self.ledger(|ledger, _| ledger.crashes(process));
         self.crash[process].notify_one();
+    }
+
+    pub(super) fn has_crashes(&self) -> bool {
+        self.state().links.values().any(|link| link.crashed)
     }
 
     pub(super) fn has_crashed(&self, process: usize) -> bool {
