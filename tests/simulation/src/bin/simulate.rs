@@ -7,7 +7,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use locker_simulation::{
     Cast, Choices, HostCampaign, HostPlan, Plan, Size, Small, campaign, explore_all, failure_of, host_campaign,
-    host_report, quorum_campaign, quorum_report, report, run, run_host, run_quorum, shrink,
+    host_report, host_variants, quorum_campaign, quorum_report, report, run, run_host, run_quorum, shrink,
 };
 
 /// Runs the lock's component in simulated worlds, in which everything that can go wrong does.
@@ -33,6 +33,9 @@ struct Args {
     /// Runs worlds of whole hosts instead: lockers as they ship over servers that run the scripts as they ship.
     #[arg(long, conflicts_with_all = ["small", "quorum"])]
     host: bool,
+    /// Runs hosts and scripts that are broken on purpose, and says how each is caught.
+    #[arg(long, requires = "host")]
+    broken: bool,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +61,9 @@ fn simulate(args: &Args) -> wasmtime::Result<bool> {
     }
     if args.small {
         return small();
+    }
+    if args.broken {
+        return Ok(broken_hosts(args.from..args.from.saturating_add(args.seeds)));
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
     let bar = ProgressBar::new(args.seeds).with_style(style.map_err(wasmtime::Error::from)?);
@@ -144,4 +150,16 @@ fn small() -> wasmtime::Result<bool> {
         print!("{}", shrink(&Cast::honest()?, Size::Small(Small::LONG), failure).told());
     }
     Ok(explored.failure.is_none())
+}
+
+/// Whether each host that is broken on purpose is caught.
+fn broken_hosts(seeds: std::ops::Range<u64>) -> bool {
+    let mut caught = true;
+    for variant in host_variants() {
+        let done = host_campaign(Some(variant), seeds.clone(), |_| ());
+        let how = done.failure.and_then(|(seed, ended)| Some(format!("seed {seed}: {}", ended.violation?)));
+        caught &= variant.applies() && how.is_some();
+        println!("{}: {}", variant.name, how.as_deref().unwrap_or("not caught"));
+    }
+    caught
 }

@@ -63,6 +63,7 @@ fn begins(state: &mut State, fault: FaultKind, now: Duration, length: Duration) 
             site.restart(persistence, now, length);
             if empty {
                 state.ledger.loses();
+                state.ledger.fences_are_excused |= state.ledger.clock_is_back;
             }
         }
         FaultKind::FlushScripts => site.primary(now).flush_scripts(),
@@ -75,7 +76,7 @@ fn begins(state: &mut State, fault: FaultKind, now: Duration, length: Duration) 
             site.fail_over(now, length);
             state.ledger.loses();
             // The clocks of the two differ.
-            state.ledger.clock_is_back = true;
+            state.ledger.fences_are_excused = true;
         }
         FaultKind::Busy => site.primary(now).set_condition(Condition::Busy),
         FaultKind::Loading => site.primary(now).set_condition(Condition::Loading),

@@ -25,6 +25,10 @@ pub enum HostInvariant {
     FirstComeFirstServed,
     /// A lock that becomes free is granted to a waiter that lives.
     FreeLocksAreGranted,
+    /// A lock is handed to a waiter that the server can tell.
+    HandOffsReachWaiters,
+    /// A waiter that lives learns at once of the lock that it was handed.
+    WaitersAreTold,
     /// What a caller gave up is removed from the store, before it would expire.
     GivenUpIsRemoved,
     /// When the world is quiet, only fence counters are in the store, and no channel is subscribed.

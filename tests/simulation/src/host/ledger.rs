@@ -8,11 +8,14 @@ use locker_host::Guard;
 
 use super::invariants::HostInvariant::{
     AtMostOneHolder, ExtensionsTellTheTruth, FencesIncrease, GrantsHaveTime, LeasesLast, ReleasesTellTheTruth,
-    WritesAreFenced,
+    WaitersAreTold, WritesAreFenced,
 };
 use super::invariants::{HostInvariant, HostViolation};
 use super::truth::{Truth, Value};
 use super::waiters::{Call, Waiter};
+
+/// The longest that it takes to tell a waiter of its lock.
+const MOST_UNTOLD: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub(super) struct Ledger {
@@ -34,6 +37,8 @@ pub(super) struct Ledger {
     pub(super) losses: u64,
     /// A server's clock shows less than one did before.
     pub(super) clock_is_back: bool,
+    /// A server with such a clock lost its fences.
+    pub(super) fences_are_excused: bool,
     pub(super) granted: usize,
     pub(super) failed: usize,
     pub(super) violation: Option<HostViolation>,
@@ -91,8 +96,12 @@ impl Ledger {
             self.violated(GrantsHaveTime, format!("{token} was granted {name} until {deadline:?}, which has passed"));
         }
         let excused = self.values.get(token).is_some_and(|value| value.excused);
+        let since = self.values.get(token).map_or(now, |value| value.since);
+        if now > since + MOST_UNTOLD && self.is_healthy(process, since.saturating_sub(MOST_UNTOLD)) {
+            self.violated(WaitersAreTold, format!("{token} has {name} since {since:?}, and learns of it at {now:?}"));
+        }
         let last = self.leases.iter().filter(|lease| lease.name == name).map(|lease| lease.fence).max();
-        if last.is_some_and(|last| last >= fence) && !excused && !self.clock_is_back {
+        if last.is_some_and(|last| last >= fence) && !excused && !self.fences_are_excused {
             self.violated(FencesIncrease, format!("{token} has {name} with {fence}, after a grant with {last:?}"));
         }
         let other = self.valid(now).find(|lease| lease.name == name);
@@ -145,7 +154,7 @@ impl Ledger {
     /// A holder writes to what the lock guards, which refuses fences lower than the highest one.
     pub(super) fn writes(&mut self, token: &str, fence: u64, now: Duration) {
         let Some(value) = self.values.get(token) else { return };
-        let (name, order, excused) = (value.name.to_owned(), value.order, value.excused || self.clock_is_back);
+        let (name, order, excused) = (value.name.to_owned(), value.order, value.excused || self.fences_are_excused);
         let (highest, last) = self.resources.get(&name).copied().unwrap_or_default();
         let accepted = fence >= highest;
         let is_valid = self.valid(now).any(|lease| lease.token == token);

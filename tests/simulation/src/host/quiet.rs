@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use locker_host::Locker;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -17,10 +18,13 @@ const LATEST: Duration = Duration::from_secs(18);
 /// What is left for a while: queues, graces, client keys and marks.
 const KEPT: Duration = Duration::from_secs(11);
 
+/// A connection that is not used any more is closed.
+const CLOSES: Duration = Duration::from_millis(1);
+
 pub(super) async fn quiet(world: &Arc<World>) {
     world.state().calm = true;
     world.tell(|| "all is quiet".to_owned());
-    waiters(world).await;
+    let lockers = waiters(world).await;
     sleep(LATEST).await;
     given_up(world);
     sleep(Duration::from_millis(world.plan.longest_ms()) + KEPT).await;
@@ -29,6 +33,8 @@ pub(super) async fn quiet(world: &Arc<World>) {
     if !left.is_empty() {
         world.violated(NothingIsLeft, format!("at the end: {left:?}"));
     }
+    drop(lockers);
+    sleep(CLOSES).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
     // What a process does when it crashes hangs for ever.
     if tasks > 0 && !world.has_crashes() {
@@ -51,12 +57,13 @@ fn given_up(world: &World) {
 }
 
 /// New callers, in old and new processes, are granted all locks within the time.
-async fn waiters(world: &Arc<World>) {
+async fn waiters(world: &Arc<World>) -> Vec<Locker> {
     let wait_ms = world.plan.longest_ms() + 10_000;
-    let mut waiters = JoinSet::new();
+    let (mut waiters, mut lockers) = (JoinSet::new(), Vec::new());
     for number in 0..2 {
         let process = world.plan.processes.len() + number;
-        let Ok(locker) = locker(world, process) else { return };
+        let Ok(locker) = locker(world, process) else { continue };
+        lockers.push(locker.clone());
         for name in 0..LOCK_NAMES.len() {
             let caller = Caller::new(world, process, name, locker.clone());
             waiters.spawn(waiter(caller, Attempt { style: Style::Hold, wait_ms, ..last_attempt(name) }));
@@ -67,6 +74,7 @@ async fn waiters(world: &Arc<World>) {
             world.violated(NoPanic, "a waiter panicked");
         }
     }
+    lockers
 }
 
 async fn waiter(mut caller: Caller, attempt: Attempt) {

@@ -118,6 +118,7 @@ impl World {
         let (now, asked) = (self.now(), Asked::of(words));
         let state = &mut *self.state();
         observe(state, now);
+        let before = asked.lock().and_then(|name| state.site.entry(name, now));
         let answer = state.site.call(node, client, words, now);
         if answer.as_ref().is_err_and(RedisError::is_io_error) {
             return None;
@@ -128,6 +129,10 @@ impl World {
         }
         state.ledger.executed(process, &asked, answer.as_ref().ok(), now);
         observe(state, now);
+        if node == state.site.primary && answer.is_ok() {
+            let channels = state.site.primary(now).channels();
+            state.ledger.check_hand_off(&asked, before.as_ref(), &channels, now);
+        }
         self.send_pushes(state, now);
         state.requests += 1;
         if state.requests > MAX_REQUESTS {
@@ -142,6 +147,9 @@ impl World {
     fn send_pushes(&self, state: &mut State, now: Duration) {
         let at = now + Duration::from_millis(self.plan.network.latency_ms);
         for (node, push) in state.site.take_pushes() {
+            if self.flaw() == Some(Flaw::LosesPushes) {
+                continue;
+            }
             let mut to = state.downs.get(&(node, push.client)).cloned();
             if self.flaw() == Some(Flaw::PushesToOthers) {
                 let others =

@@ -21,6 +21,8 @@ pub(super) struct Value {
     pub(super) name: &'static str,
     /// Its place among all values that were stored.
     pub(super) order: u64,
+    /// Since when it is stored.
+    pub(super) since: Duration,
     pub(super) last_seen: Duration,
     /// The server lost data since it was stored.
     pub(super) excused: bool,
@@ -51,9 +53,11 @@ impl Ledger {
     }
 
     fn stored(&mut self, name: &'static str, value: &str, now: Duration) {
+        self.check_wanted(name, value);
         self.stores += 1;
         // A waiter that did not hear of its lock may get it again.
-        self.values.insert(value.to_owned(), Value { name, order: self.stores, last_seen: now, excused: false });
+        self.values
+            .insert(value.to_owned(), Value { name, order: self.stores, since: now, last_seen: now, excused: false });
         self.check_order(name, value, now);
         if let Some(waiter) = self.waiters.get_mut(value) {
             waiter.stored = true;

@@ -5,8 +5,11 @@ use std::time::Duration;
 use redis::Value;
 
 use super::asked::{Asked, label_of, outcome};
-use super::invariants::HostInvariant::{FirstComeFirstServed, FreeLocksAreGranted};
+use super::invariants::HostInvariant::{
+    FirstComeFirstServed, FreeLocksAreGranted, GivenUpIsRemoved, HandOffsReachWaiters,
+};
 use super::ledger::Ledger;
+use super::site::Entry;
 
 /// A call that takes a lock.
 #[derive(Debug)]
@@ -28,12 +31,16 @@ pub(super) struct Waiter {
     /// When it was told that it is in the queue.
     queued: Option<Duration>,
     pub(super) stored: bool,
-    /// Its last step was executed.
-    left: bool,
+    /// Its last step was executed, and did not store it.
+    pub(super) left: bool,
+    /// Where it is told.
+    channel: Option<String>,
 }
 
 /// For how long a lock may be free while a live waiter waits: a report is due every two seconds.
 const MOST_FREE: Duration = Duration::from_millis(2_500);
+/// For how long after a restart heads of queues may have a grace.
+const GRACES: Duration = Duration::from_secs(12);
 
 impl Ledger {
     pub(super) fn begins(&mut self, label: &str, process: usize) {
@@ -57,13 +64,55 @@ impl Ledger {
                 queued: None,
                 stored: false,
                 left: false,
+                channel: None,
             });
-            if reply.and_then(outcome) == Some("queued") {
+            if asked.what == "enqueue" {
+                waiter.channel = asked.args.get(8).cloned();
+            }
+            let outcome = reply.and_then(outcome);
+            if outcome == Some("queued") {
                 waiter.queued.get_or_insert(now);
             }
-            waiter.left |= asked.leaves_queue();
+            waiter.left |= asked.leaves_queue() && matches!(outcome, Some("occupied" | "withdrawn"));
         }
         self.check_free(now);
+    }
+
+    /// After a step that may hand a lock over, it is not free if a live waiter waits, and its new holder can hear of it.
+    pub(super) fn check_hand_off(
+        &mut self,
+        asked: &Asked,
+        before: Option<&Entry>,
+        channels: &[Vec<u8>],
+        now: Duration,
+    ) {
+        let Some(name) = asked.lock().filter(|_| asked.what != "get" && asked.what != "extend") else { return };
+        let Some(entry) = self.truths.get(name).and_then(|truth| truth.entry.clone()) else {
+            let live =
+                self.live(name).next().map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
+            // After a restart, the head of the queue has a grace.
+            let has_grace = !self.is_healthy(usize::MAX, now.saturating_sub(GRACES));
+            if let (Some(what), false) = (live, has_grace) {
+                self.violated(FreeLocksAreGranted, format!("{what}, and `{}` leaves it free", asked.what));
+            }
+            return;
+        };
+        let is_new = before.is_none_or(|before| before.value != entry.value) && asked.value() != Some(&entry.value);
+        let channel = self.waiters.get(&entry.value).and_then(|waiter| waiter.channel.as_ref());
+        let hears = channel.is_some_and(|channel| channels.iter().any(|other| other == channel.as_bytes()));
+        if is_new && !hears {
+            self.violated(HandOffsReachWaiters, format!("{} is handed {name}, and has no subscription", entry.value));
+        }
+    }
+
+    /// A value is stored for a call that wants it.
+    pub(super) fn check_wanted(&mut self, name: &str, value: &str) {
+        let has_left = self.waiters.get(value).is_some_and(|waiter| waiter.left);
+        let had_it = self.leases.iter().any(|lease| lease.token == value);
+        if (has_left || had_it) && self.losses == 0 {
+            let what = format!("{value} is stored in {name}, and had it before: {had_it}, or gave up: {has_left}");
+            self.violated(GivenUpIsRemoved, what);
+        }
     }
 
     /// Those that are in the queue, and were healthy for all of that time.
