@@ -63,7 +63,7 @@ fn begins(state: &mut State, fault: FaultKind, now: Duration, length: Duration) 
             site.restart(persistence, now, length);
             if empty {
                 state.ledger.loses();
-                state.ledger.fences_are_excused |= state.ledger.clock_is_back;
+                state.ledger.fences_are_lost = true;
             }
         }
         FaultKind::FlushScripts => site.primary(now).flush_scripts(),
@@ -76,7 +76,7 @@ fn begins(state: &mut State, fault: FaultKind, now: Duration, length: Duration) 
             site.fail_over(now, length);
             state.ledger.loses();
             // The clocks of the two differ.
-            state.ledger.fences_are_excused = true;
+            (state.ledger.fences_are_lost, state.ledger.clock_is_back) = (true, true);
         }
         FaultKind::Busy => site.primary(now).set_condition(Condition::Busy),
         FaultKind::Loading => site.primary(now).set_condition(Condition::Loading),

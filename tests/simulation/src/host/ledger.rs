@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     pub(super) calls: BTreeMap<String, Call>,
     /// The values that servers were asked to store.
     pub(super) waiters: BTreeMap<String, Waiter>,
+    /// When each client last reported, by its channel.
+    pub(super) reports: BTreeMap<String, Duration>,
     /// What is under the keys of locks.
     pub(super) truths: BTreeMap<&'static str, Truth>,
     /// All values that were stored.
@@ -37,8 +39,8 @@ pub(super) struct Ledger {
     pub(super) losses: u64,
     /// A server's clock shows less than one did before.
     pub(super) clock_is_back: bool,
-    /// A server with such a clock lost its fences.
-    pub(super) fences_are_excused: bool,
+    /// A server lost its fences.
+    pub(super) fences_are_lost: bool,
     pub(super) granted: usize,
     pub(super) failed: usize,
     pub(super) violation: Option<HostViolation>,
@@ -71,6 +73,11 @@ impl Ledger {
         self.violation.get_or_insert(HostViolation { invariant, what });
     }
 
+    /// Fences increase after a loss of data, or after a clock was set back, but not after both.
+    fn fences_are_excused(&self) -> bool {
+        self.fences_are_lost && self.clock_is_back
+    }
+
     /// Something is wrong until then with the network of a process, or with the server.
     pub(super) fn disturbed(&mut self, process: Option<usize>, until: Duration) {
         let disturbed = self.disturbed.entry(process).or_default();
@@ -101,7 +108,7 @@ impl Ledger {
             self.violated(WaitersAreTold, format!("{token} has {name} since {since:?}, and learns of it at {now:?}"));
         }
         let last = self.leases.iter().filter(|lease| lease.name == name).map(|lease| lease.fence).max();
-        if last.is_some_and(|last| last >= fence) && !excused && !self.fences_are_excused {
+        if last.is_some_and(|last| last >= fence) && !excused && !self.fences_are_excused() {
             self.violated(FencesIncrease, format!("{token} has {name} with {fence}, after a grant with {last:?}"));
         }
         let other = self.valid(now).find(|lease| lease.name == name);
@@ -154,7 +161,7 @@ impl Ledger {
     /// A holder writes to what the lock guards, which refuses fences lower than the highest one.
     pub(super) fn writes(&mut self, token: &str, fence: u64, now: Duration) {
         let Some(value) = self.values.get(token) else { return };
-        let (name, order, excused) = (value.name.to_owned(), value.order, value.excused || self.fences_are_excused);
+        let (name, order, excused) = (value.name.to_owned(), value.order, value.excused || self.fences_are_excused());
         let (highest, last) = self.resources.get(&name).copied().unwrap_or_default();
         let accepted = fence >= highest;
         let is_valid = self.valid(now).any(|lease| lease.token == token);

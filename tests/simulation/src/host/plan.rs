@@ -133,10 +133,10 @@ impl HostPlan {
         steps.filter_map(|step| if let Step::Lock(attempt) = step { Some(attempt) } else { None })
     }
 
-    /// The longest time that a key may stay: a clock that is set back, or one of another server, makes it longer.
+    /// The longest time that a key may stay: a clock that is set, or one of another server, makes it longer.
     pub(crate) fn longest_ms(&self) -> u64 {
         let set_back = |fault: &Fault| match fault.what {
-            FaultKind::SetClock { by_ms } => by_ms.min(0).unsigned_abs(),
+            FaultKind::SetClock { by_ms } => by_ms.unsigned_abs(),
             FaultKind::FailOver => self.replica_ahead_micros / 1000,
             _ => 0,
         };

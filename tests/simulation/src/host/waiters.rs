@@ -39,6 +39,8 @@ pub(super) struct Waiter {
 
 /// For how long a lock may be free while a live waiter waits: a report is due every two seconds.
 const MOST_FREE: Duration = Duration::from_millis(2_500);
+/// How long a client counts as reporting.
+const KEEPS_CLIENT: Duration = Duration::from_secs(6);
 /// For how long after a restart heads of queues may have a grace.
 const GRACES: Duration = Duration::from_secs(12);
 
@@ -70,6 +72,9 @@ impl Ledger {
                 waiter.channel = asked.args.get(8).cloned();
             }
             let outcome = reply.and_then(outcome);
+            if let (Some(channel), true, true) = (&waiter.channel, asked.keys.len() == 6, outcome.is_some()) {
+                self.reports.insert(channel.clone(), now);
+            }
             if outcome == Some("queued") {
                 waiter.queued.get_or_insert(now);
             }
@@ -89,7 +94,7 @@ impl Ledger {
         let Some(name) = asked.lock().filter(|_| asked.what != "get" && asked.what != "extend") else { return };
         let Some(entry) = self.truths.get(name).and_then(|truth| truth.entry.clone()) else {
             let live =
-                self.live(name).next().map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
+                self.reporting(name, now).next().map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
             // After a restart, the head of the queue has a grace.
             let has_grace = !self.is_healthy(usize::MAX, now.saturating_sub(GRACES));
             if let (Some(what), false) = (live, has_grace) {
@@ -127,11 +132,19 @@ impl Ledger {
         healthy.map(|(value, _, queued)| (value, queued))
     }
 
+    /// Those of them whose client reports: its first report may still be on its way.
+    fn reporting(&self, name: &str, now: Duration) -> impl Iterator<Item = (&String, Duration)> {
+        self.live(name).filter(move |(value, _)| {
+            let channel = self.waiters.get(*value).and_then(|waiter| waiter.channel.as_ref());
+            channel.and_then(|channel| self.reports.get(channel)).is_some_and(|last| now < *last + KEEPS_CLIENT)
+        })
+    }
+
     /// No live waiter came before the one that is stored.
     pub(super) fn check_order(&mut self, name: &str, value: &str, now: Duration) {
         let Some(waiter) = self.waiters.get(value) else { return };
         let order = waiter.queued.unwrap_or(waiter.first);
-        let first = self.live(name).filter(|(other, _)| *other != value).min_by_key(|(_, queued)| *queued);
+        let first = self.reporting(name, now).filter(|(other, _)| *other != value).min_by_key(|(_, queued)| *queued);
         let first = first.filter(|(_, queued)| *queued < order);
         let tell =
             |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
