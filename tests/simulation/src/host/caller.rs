@@ -13,6 +13,7 @@ use super::asked::label_of;
 use super::invariants::HostInvariant::{EveryCallEnds, HealthyCallsSucceed, HoldersAreReal, NoPanic};
 use super::network::Network;
 use super::plan::{Attempt, Step, Style, lock_name};
+use super::waiters::GRACES;
 use super::world::World;
 use crate::quorum::mixed;
 
@@ -179,7 +180,8 @@ impl Caller {
             let values = ledger.values.iter().filter(|(value, _)| label_of(value) == owner);
             let seen = values.into_iter().any(|(_, value)| value.name == name && value.last_seen >= started);
             // During a grace, the head of the queue counts as the holder.
-            seen || (ledger.losses > 0 || !ledger.is_healthy(self.process, started)) && ledger.calls.contains_key(owner)
+            seen || (ledger.losses > 0 || !ledger.is_healthy(self.process, started.saturating_sub(GRACES)))
+                && ledger.calls.contains_key(owner)
         });
         if !is_real || owner == label {
             self.world.violated(HoldersAreReal, format!("{label:?} is told that {owner:?} has {name}"));

@@ -7,7 +7,7 @@ use locker_simulated_redis::ClientId;
 use redis::{RedisError, RedisResult, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::asked::{Asked, Words, told};
+use super::asked::{Asked, Words, outcome, told};
 use super::invariants::HostInvariant::EveryCallEnds;
 use super::links::Down;
 use super::network::Connection;
@@ -129,7 +129,8 @@ impl World {
         }
         state.ledger.executed(process, &asked, answer.as_ref().ok(), now);
         observe(state, now);
-        if node == state.site.primary && answer.is_ok() {
+        let changes = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| outcome != "late"));
+        if node == state.site.primary && changes {
             let channels = state.site.primary(now).channels();
             state.ledger.check_hand_off(&asked, before.as_ref(), &channels, now);
         }

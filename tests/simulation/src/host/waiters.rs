@@ -42,7 +42,7 @@ const MOST_FREE: Duration = Duration::from_millis(2_500);
 /// How long a client counts as reporting.
 const KEEPS_CLIENT: Duration = Duration::from_secs(6);
 /// For how long after a restart heads of queues may have a grace.
-const GRACES: Duration = Duration::from_secs(12);
+pub(super) const GRACES: Duration = Duration::from_secs(12);
 
 impl Ledger {
     pub(super) fn begins(&mut self, label: &str, process: usize) {
@@ -72,7 +72,7 @@ impl Ledger {
                 waiter.channel = asked.args.get(8).cloned();
             }
             let outcome = reply.and_then(outcome);
-            if let (Some(channel), true, true) = (&waiter.channel, asked.keys.len() == 6, outcome.is_some()) {
+            if let (Some(channel), true, true) = (&waiter.channel, asked.keys.len() == 6, outcome == Some("queued")) {
                 self.reports.insert(channel.clone(), now);
             }
             if outcome == Some("queued") {
@@ -91,10 +91,17 @@ impl Ledger {
         channels: &[Vec<u8>],
         now: Duration,
     ) {
-        let Some(name) = asked.lock().filter(|_| asked.what != "get" && asked.what != "extend") else { return };
+        let serves = match &asked.what[..] {
+            "set" | "enqueue" => true,
+            "delete" | "withdraw" => before.is_some(),
+            _ => false,
+        };
+        let Some(name) = asked.lock().filter(|_| serves) else { return };
         let Some(entry) = self.truths.get(name).and_then(|truth| truth.entry.clone()) else {
-            let live =
-                self.reporting(name, now).next().map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
+            let live = self
+                .reporting(name, now)
+                .next()
+                .map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
             // After a restart, the head of the queue has a grace.
             let has_grace = !self.is_healthy(usize::MAX, now.saturating_sub(GRACES));
             if let (Some(what), false) = (live, has_grace) {
