@@ -76,11 +76,6 @@ const SCRIPTS: &[Variant] = &[
         "redis.call('ZADD', queue, string.format('%.0f', now), entry)",
     ),
     Variant::script(
-        "queues_never_expire",
-        "local added = redis.call('ZADD', queue, 'NX', ticket, entry)\nredis.call('PEXPIRE', queue, keep)",
-        "local added = redis.call('ZADD', queue, 'NX', ticket, entry)",
-    ),
-    Variant::script(
         "client_keys_never_expire",
         "redis.call('SET', client, run_id(), 'PX', keep_client)",
         "redis.call('SET', client, run_id())",
@@ -123,15 +118,12 @@ const SCRIPTS: &[Variant] = &[
     ),
     Variant::script("reports_are_enough", "elseif (subscribed and reported_at) or", "elseif reported_at or"),
     Variant::script("no_waiter_is_live", "elseif (subscribed and reported_at) or", "elseif"),
-    Variant::script("reports_elsewhere_count", "if client and subscribed > 0 then", "if client then"),
-    Variant::script("there_is_no_grace", "if reported_at == '' or reported_at == run_id() then", "if true then"),
 ];
 
 /// Hosts that are broken in one order.
 const HOSTS: &[Variant] = &[
     Variant::host("never_marks", Flaw::NeverMarks),
     Variant::host("uses_by_never", Flaw::UsesByNever),
-    Variant::host("hides_disconnections", Flaw::HidesDisconnections),
     Variant::host("subscribes_later", Flaw::SubscribesLater),
     Variant::host("pushes_to_others", Flaw::PushesToOthers),
     Variant::host("loses_pushes", Flaw::LosesPushes),
@@ -139,7 +131,6 @@ const HOSTS: &[Variant] = &[
     Variant::host("releases_nothing", Flaw::ReleasesNothing),
     Variant::host("delays_extensions", Flaw::DelaysExtensions),
     Variant::host("never_unsubscribes", Flaw::NeverUnsubscribes),
-    Variant::host("forgets_tickets", Flaw::ForgetsTickets),
     Variant::host("never_reports", Flaw::NeverReports),
     Variant::host("never_leaves_queues", Flaw::NeverLeavesQueues),
 ];

@@ -74,9 +74,7 @@ impl Connection {
     pub(super) fn disconnect(&self) {
         if !self.broken.send_replace(true) {
             self.world.tell(|| format!("p{} is disconnected", self.process));
-            if self.world.flaw() != Some(Flaw::HidesDisconnections) {
-                (self.pushes)(Push::Disconnected);
-            }
+            (self.pushes)(Push::Disconnected);
         }
     }
 

@@ -27,8 +27,6 @@ pub enum Flaw {
     NeverMarks,
     /// Requests may take effect at any time.
     UsesByNever,
-    /// The end of a connection is not told.
-    HidesDisconnections,
     /// A subscription is confirmed before it is made.
     SubscribesLater,
     /// Messages go to another process.
@@ -43,8 +41,6 @@ pub enum Flaw {
     DelaysExtensions,
     /// Idle channels stay subscribed.
     NeverUnsubscribes,
-    /// No request names the ticket that it was given.
-    ForgetsTickets,
     /// No waiter reports.
     NeverReports,
     /// Entries are left in the queue by the last step of a wait.
@@ -95,7 +91,6 @@ impl Flaw {
             }
             Self::ReleasesNothing if asked.what == "delete" => words[first + 1] = b"another".to_vec(),
             Self::DelaysExtensions if asked.what == "extend" => return Self::LATER,
-            Self::ForgetsTickets if asked.what == "enqueue" => words[first + 5] = b"0".to_vec(),
             Self::NeverReports if asked.keys.len() == 6 => {
                 words[2] = b"5".to_vec();
                 words.remove(8);
