@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastrand::Rng;
 use locker_host::simulation::Environment;
 use locker_host::{Error, Limits, LockOptions, LockOutcome, Locker, Redis};
 use tokio::task::JoinSet;
@@ -22,7 +21,6 @@ pub(super) struct Caller {
     pub(super) world: Arc<World>,
     pub(super) process: usize,
     pub(super) locker: Locker,
-    pub(super) rng: Rng,
     number: usize,
     calls: usize,
 }
@@ -68,8 +66,7 @@ pub(super) async fn process(world: Arc<World>, process: usize) {
 
 impl Caller {
     pub(super) fn new(world: &Arc<World>, process: usize, number: usize, locker: Locker) -> Self {
-        let rng = Rng::with_seed(mixed(&[world.plan.seed, 6, process as u64, number as u64]));
-        Self { world: world.clone(), process, locker, rng, number, calls: 0 }
+        Self { world: world.clone(), process, locker, number, calls: 0 }
     }
 
     async fn run(mut self, steps: Vec<Step>) {
