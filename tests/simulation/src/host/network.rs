@@ -2,12 +2,13 @@
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, TimedOut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use locker_host::simulation::{Client, Connector, Push, Pushes};
 use locker_simulated_redis::ClientId;
 use redis::{Arg, Cmd, RedisError, RedisFuture, RedisResult, Value};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::asked::Words;
@@ -29,7 +30,9 @@ pub(super) struct Connection {
     timeout: Duration,
     pushes: Pushes,
     up: mpsc::UnboundedSender<Arriving>,
-    broken: watch::Sender<bool>,
+    is_broken: AtomicBool,
+    /// Wakes in the order of waiting, which a watch channel does not.
+    broken: Notify,
 }
 
 impl Connector for Network {
@@ -50,9 +53,18 @@ impl Connector for Network {
             world.tell(|| format!("p{} connects", self.process));
             let (up, requests) = mpsc::unbounded_channel();
             let (down, replies) = mpsc::unbounded_channel();
-            let (process, broken) = (self.process, watch::Sender::new(false));
-            let connection =
-                Arc::new(Connection { world: world.clone(), process, node, client, timeout, pushes, up, broken });
+            let (process, is_broken, broken) = (self.process, AtomicBool::new(false), Notify::new());
+            let connection = Arc::new(Connection {
+                world: world.clone(),
+                process,
+                node,
+                client,
+                timeout,
+                pushes,
+                up,
+                is_broken,
+                broken,
+            });
             world.connected(&connection, down.clone());
             tokio::spawn(uplink(world.clone(), Arc::downgrade(&connection), (process, node, client), requests, down));
             tokio::spawn(downlink(world.clone(), Arc::downgrade(&connection), process, replies));
@@ -63,7 +75,7 @@ impl Connector for Network {
 
 impl Connection {
     pub(super) fn push(&self, channel: &[u8], message: &[u8]) {
-        if !*self.broken.borrow() && !self.world.has_crashed(self.process) {
+        if !self.is_broken() && !self.world.has_crashed(self.process) {
             let told = || String::from_utf8_lossy(message).replace('\u{1f}', "/");
             self.world.tell(|| format!("p{} is told {}", self.process, told()));
             (self.pushes)(Push::Message { channel, message });
@@ -72,7 +84,8 @@ impl Connection {
 
     /// Breaks the connection. Requests that are under way get no reply.
     pub(super) fn disconnect(&self) {
-        if !self.broken.send_replace(true) {
+        if !self.is_broken.swap(true, Ordering::Relaxed) {
+            self.broken.notify_waiters();
             self.world.tell(|| format!("p{} is disconnected", self.process));
             (self.pushes)(Push::Disconnected);
         }
@@ -83,29 +96,29 @@ impl Connection {
     }
 
     fn is_broken(&self) -> bool {
-        *self.broken.borrow()
+        self.is_broken.load(Ordering::Relaxed)
     }
 
     async fn ask(&self, mut words: Words) -> RedisResult<Value> {
         if self.world.has_crashed(self.process) {
             return std::future::pending().await;
         }
-        if self.is_broken() {
-            return Err(error(BrokenPipe));
-        }
         let mut delay = Duration::ZERO;
         if let Some(flaw) = self.world.flaw() {
             delay = flaw.alters(&mut words);
         }
         self.world.suffers(self.process);
+        if self.is_broken() {
+            return Err(error(BrokenPipe));
+        }
         let (reply, answer) = oneshot::channel();
         let at = self.world.now() + self.world.latency(self.process) + delay;
         _ = self.up.send(Arriving { words, at, reply });
-        let mut broken = self.broken.subscribe();
+        let broken = self.broken.notified();
         tokio::select! {
             biased;
             answer = answer => answer.unwrap_or_else(|_| Err(error(BrokenPipe))),
-            _ = broken.wait_for(|broken| *broken) => Err(error(BrokenPipe)),
+            () = broken => Err(error(BrokenPipe)),
             () = sleep(self.timeout) => Err(error(TimedOut)),
         }
     }

@@ -24,7 +24,7 @@ const EVENTS: &[&str] = &[
     "crashes",
     "lost job",
     "fails: ",
-    ": withdrawn",
+    " withdrawn\n",
     " late\n",
     "hangs for",
     "is disconnected",
