@@ -52,7 +52,6 @@ const SCRIPTS: &[Variant] = &[
     Variant::script("enqueue_ignores_the_mark", "elseif is_withdrawn then", "elseif false then"),
     Variant::script("withdrawal_leaves_no_mark", "redis.call('SET', withdrawn, '1', 'PX', keep)", ""),
     Variant::script("repetition_leaves_no_mark", "if keep_mark ~= '0' then", "if false then"),
-    Variant::script("use_by_is_ignored", "if now > tonumber(ARGV[1]) then", "if false then"),
     Variant::script("extends_anything", "if not holds(present, ARGV[2]) then", "if false then"),
     Variant::script("extends_nothing", "redis.call('PEXPIRE', KEYS[1], ARGV[3])", ""),
     Variant::script(
@@ -123,7 +122,6 @@ const SCRIPTS: &[Variant] = &[
 /// Hosts that are broken in one order.
 const HOSTS: &[Variant] = &[
     Variant::host("never_marks", Flaw::NeverMarks),
-    Variant::host("uses_by_never", Flaw::UsesByNever),
     Variant::host("subscribes_later", Flaw::SubscribesLater),
     Variant::host("pushes_to_others", Flaw::PushesToOthers),
     Variant::host("loses_pushes", Flaw::LosesPushes),

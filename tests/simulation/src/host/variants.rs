@@ -25,8 +25,6 @@ enum Change {
 pub enum Flaw {
     /// A repeated request leaves no mark.
     NeverMarks,
-    /// Requests may take effect at any time.
-    UsesByNever,
     /// A subscription is confirmed before it is made.
     SubscribesLater,
     /// Messages go to another process.
@@ -82,9 +80,6 @@ impl Flaw {
         let grants = asked.what == "set" || asked.what == "enqueue";
         match self {
             Self::NeverMarks if grants => words[first + 1] = b"0".to_vec(),
-            Self::UsesByNever if grants || ["extend", "delete", "withdraw"].contains(&&asked.what[..]) => {
-                words[first] = b"9000000000000000".to_vec();
-            }
             Self::WithdrawsNothing if asked.what == "withdraw" => {
                 words[first + 1] = b"another".to_vec();
                 words[first + 2] = b"".to_vec();
