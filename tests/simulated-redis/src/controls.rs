@@ -78,6 +78,20 @@ impl Server {
         live.map(|(key, _)| key.1.clone()).collect()
     }
 
+    /// The text under a key of the first database and the last millisecond at which it exists, without touching it.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<(&[u8], Option<u64>)> {
+        let entry = self.state.keyspace.get(&(0, key.to_vec()))?;
+        let exists = entry.expires.is_none_or(|expires| self.state.now_ms() <= expires);
+        exists.then_some((entry.text().ok()?, entry.expires))
+    }
+
+    /// The channels that clients of this server are subscribed to.
+    #[must_use]
+    pub fn channels(&self) -> Vec<Vec<u8>> {
+        self.state.clients.values().flat_map(|client| client.channels.iter().cloned()).collect()
+    }
+
     /// Forgets all scripts, as a restart does.
     pub fn flush_scripts(&mut self) {
         self.state.scripts.clear();

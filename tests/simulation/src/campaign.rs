@@ -89,6 +89,44 @@ impl Failure {
     }
 }
 
+/// What is counted in many worlds.
+pub(crate) trait Counts<E>: Default + Send {
+    /// Adds how a world ended, and says whether it failed.
+    fn add(&mut self, seed: u64, ended: E) -> bool;
+
+    /// What both counted.
+    #[must_use]
+    fn join(self, other: Self) -> Self;
+}
+
+/// Runs the worlds of these seeds in batches until one fails. `progress` is told of each batch.
+pub(crate) fn seeds_on_all_cores<E, C: Counts<E>>(
+    seeds: std::ops::Range<u64>,
+    batch: u64,
+    progress: impl Fn(u64) + Sync,
+    run: impl Fn(u64) -> E + Sync,
+) -> C {
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let parts = on_all_cores(|_| {
+        let mut part = C::default();
+        loop {
+            let first = next.fetch_add(batch, Ordering::Relaxed);
+            if first >= seeds.end || failed.load(Ordering::Relaxed) {
+                return part;
+            }
+            let batch = first..seeds.end.min(first + batch);
+            progress(batch.end - batch.start);
+            for seed in batch {
+                if part.add(seed, run(seed)) {
+                    failed.store(true, Ordering::Relaxed);
+                    return part;
+                }
+            }
+        }
+    });
+    parts.into_iter().fold(C::default(), C::join)
+}
+
 /// Does the same on as many threads as there are cores.
 pub(crate) fn on_all_cores<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);

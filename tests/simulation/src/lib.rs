@@ -74,7 +74,10 @@ pub use component::Component;
 pub use explore::{Explored, explore, explore_all};
 pub use guest::{Answer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome, Options, UnlockOutcome};
 pub use guest_variants::GuestVariant;
-pub use host::{HostProcess, HostWorld, in_host_world};
+pub use host::{
+    HostCampaign, HostEnded, HostFlaw, HostInvariant, HostPlan, HostProcess, HostVariant, HostViolation, HostWorld,
+    host_campaign, host_report, host_variants, in_host_world, run_host, shrink_host,
+};
 pub use invariants::{Invariant, Violation};
 pub use queue::Verdict;
 pub use quorum::{

@@ -26,6 +26,20 @@ pub fn shrink(cast: &Cast, size: Size, failure: &Failure) -> Failure {
     Failure { sequence, ended }
 }
 
+/// The simplest plan that fails as this one does, as far as steps to simpler ones lead to one.
+pub(crate) fn simplest<P: Clone, V: PartialEq>(
+    plan: &P,
+    simpler: impl Fn(&P) -> Vec<P>,
+    violated: impl Fn(&P) -> Option<V>,
+) -> P {
+    let mut best = plan.clone();
+    let Some(violation) = violated(&best) else { return best };
+    while let Some(simpler) = simpler(&best).into_iter().find(|plan| violated(plan).as_ref() == Some(&violation)) {
+        best = simpler;
+    }
+    best
+}
+
 struct Search<'a> {
     cast: &'a Cast,
     size: Size,

@@ -175,12 +175,13 @@ impl Connection {
 
     /// Handles what the server sends without being asked.
     fn on_push(&self, generation: u64) -> Pushes {
-        let (current, subscriptions) = (self.current.clone(), self.subscriptions.clone());
+        // The connection keeps this: if it held itself, it would stay open when its last user is gone.
+        let (current, subscriptions) = (Arc::downgrade(&self.current), self.subscriptions.clone());
         let heals_itself = self.address.is_cluster();
         Arc::new(move |push| match push {
             Push::Message { channel, message } => subscriptions.on_message(channel, message),
             Push::Disconnected => {
-                if !heals_itself {
+                if let (false, Some(current)) = (heals_itself, current.upgrade()) {
                     lock(&current).end(generation);
                 }
                 // What is published meanwhile is lost.

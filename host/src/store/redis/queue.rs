@@ -116,7 +116,11 @@ impl Waiter<'_> {
                 Ok(Entered::Answered(outcome)) => return Ok(outcome),
                 Ok(Entered::Stored(stored)) => return self.granted(stored).await,
                 Ok(Entered::Queued(interval)) => interval,
-                Err(error) if self.outlasts(&error) => OUTAGE_INTERVAL,
+                Err(error) if self.outlasts(&error) => {
+                    // A copy of the request may come late, after the lock was granted and released.
+                    self.retried = true;
+                    OUTAGE_INTERVAL
+                }
                 Err(error) => return Err(self.failed(error)),
             };
             if let Some(stored) = self.handed_over(interval).await {
@@ -286,6 +290,8 @@ impl Waiter<'_> {
         if self.redis.replicas > 0 {
             outcome = self.set().await;
             while is_unavailable(&outcome) && self.left() > CONFIRM_DELAY {
+                // A copy of the request may come late.
+                self.retried = true;
                 tokio::time::sleep(CONFIRM_DELAY).await;
                 outcome = self.set().await;
             }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use locker_simulation::{
-    Cast, Choices, Plan, Size, Small, campaign, explore_all, failure_of, quorum_campaign, quorum_report, report, run,
-    run_quorum, shrink,
+    Cast, Choices, HostCampaign, HostPlan, Plan, Size, Small, campaign, explore_all, failure_of, host_campaign,
+    host_report, host_variants, quorum_campaign, quorum_report, report, run, run_host, run_quorum, shrink,
 };
 
 /// Runs the lock's component in simulated worlds, in which everything that can go wrong does.
@@ -30,6 +30,12 @@ struct Args {
     /// Runs worlds of a quorum instead: its own code over simulated members.
     #[arg(long, conflicts_with = "small")]
     quorum: bool,
+    /// Runs worlds of whole hosts instead: lockers as they ship over servers that run the scripts as they ship.
+    #[arg(long, conflicts_with_all = ["small", "quorum"])]
+    host: bool,
+    /// Runs hosts and scripts that are broken on purpose, and says how each is caught.
+    #[arg(long, requires = "host")]
+    broken: bool,
 }
 
 fn main() -> ExitCode {
@@ -47,10 +53,17 @@ fn main() -> ExitCode {
 fn simulate(args: &Args) -> wasmtime::Result<bool> {
     let started = Instant::now();
     if let Some(seed) = args.seed {
-        return if args.quorum { Ok(replay_quorum(seed)) } else { replay(seed) };
+        return match (args.quorum, args.host) {
+            (true, _) => Ok(replay_quorum(seed)),
+            (_, true) => Ok(replay_host(seed)),
+            _ => replay(seed),
+        };
     }
     if args.small {
         return small();
+    }
+    if args.broken {
+        return Ok(broken_hosts(args.from..args.from.saturating_add(args.seeds)));
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
     let bar = ProgressBar::new(args.seeds).with_style(style.map_err(wasmtime::Error::from)?);
@@ -67,6 +80,19 @@ fn simulate(args: &Args) -> wasmtime::Result<bool> {
             print!("{}", quorum_report(*seed, None));
         }
         return Ok(done.failure.is_none());
+    }
+    if args.host {
+        let done = host_campaign(None, seeds, |worlds| bar.inc(worlds));
+        bar.finish_and_clear();
+        let HostCampaign { worlds, granted, failed, requests, losses, failure } = done;
+        let took = started.elapsed();
+        println!(
+            "{worlds} worlds, {granted} grants, {failed} failed calls, {requests} requests, {losses} losses, {took:.1?}"
+        );
+        if let Some((seed, _)) = &failure {
+            print!("{}", host_report(*seed, None));
+        }
+        return Ok(failure.is_none());
     }
     let done = campaign(Cast::honest, Size::Wild, seeds, |worlds| bar.inc(worlds))?;
     bar.finish_and_clear();
@@ -101,6 +127,17 @@ fn replay_quorum(seed: u64) -> bool {
     true
 }
 
+fn replay_host(seed: u64) -> bool {
+    let ended = run_host(&HostPlan::of(seed), None, true);
+    ended.trace.iter().for_each(|line| println!("{line}"));
+    if let Some(violation) = &ended.violation {
+        println!("violated: {violation}\n\nsimpler:\n\n{}", host_report(seed, None));
+        return false;
+    }
+    println!("all that must be so was so");
+    true
+}
+
 fn small() -> wasmtime::Result<bool> {
     let started = Instant::now();
     let done = std::sync::atomic::AtomicU64::new(0);
@@ -113,4 +150,16 @@ fn small() -> wasmtime::Result<bool> {
         print!("{}", shrink(&Cast::honest()?, Size::Small(Small::LONG), failure).told());
     }
     Ok(explored.failure.is_none())
+}
+
+/// Whether each host that is broken on purpose is caught.
+fn broken_hosts(seeds: std::ops::Range<u64>) -> bool {
+    let mut caught = true;
+    for variant in host_variants() {
+        let done = host_campaign(Some(variant), seeds.clone(), |_| ());
+        let how = done.failure.and_then(|(seed, ended)| Some(format!("seed {seed}: {}", ended.violation?)));
+        caught &= variant.applies() && how.is_some();
+        println!("{}: {}", variant.name, how.as_deref().unwrap_or("not caught"));
+    }
+    caught
 }

@@ -1,14 +1,47 @@
-//! The whole host in simulated processes, over the seams that [`locker_host::simulation`] names.
+//! Worlds of whole hosts: lockers, guards, renewals, retries and subscriptions as they ship, over servers that run the scripts as they ship.
 //!
-//! Lockers, guards, renewals and retries are those that ship. The time is tokio's paused clock, and a seed determines a world.
+//! The time is tokio's paused clock, and a seed determines a world.
 //!
 //! # Layout
 //!
-//! - `server`: a server that knows four scripts by what they take; `client`: its connections.
-//! - `world`: processes on one runtime.
+//! - `plan`: what a world consists of; `kinds`: which worlds there are.
+//! - `site`: the servers; `faults`: what goes wrong.
+//! - `network`: the connections of a process; `links`: what is on its way on them; `traffic`: how it passes; `asked`: requests in words.
+//! - `world`: what all share; `run`: one world; `demonstration`: a world that a test plays itself.
+//! - `caller` and `holding`: what processes do; `quiet`: how a world ends.
+//! - `ledger`: who has which lock; `truth`: what servers have; `waiters`: who waits; `invariants`: what must be so.
+//! - `campaign`: many seeds; `shrink`: the simplest world that fails.
+//! - `broken`: what must be caught; `variants` and `patch`: how it is broken.
 
-mod client;
-mod server;
+mod asked;
+mod broken;
+mod caller;
+mod campaign;
+mod demonstration;
+mod faults;
+mod holding;
+mod invariants;
+mod kinds;
+mod ledger;
+mod links;
+mod network;
+mod patch;
+mod plan;
+mod quiet;
+mod run;
+mod shrink;
+mod site;
+mod traffic;
+mod truth;
+mod variants;
+mod waiters;
 mod world;
 
-pub use world::{HostProcess, HostWorld, in_host_world};
+pub use broken::host_variants;
+pub use campaign::{HostCampaign, host_campaign, host_report};
+pub use demonstration::{HostProcess, HostWorld, in_host_world};
+pub use invariants::{HostInvariant, HostViolation};
+pub use plan::HostPlan;
+pub use run::{HostEnded, run_host};
+pub use shrink::shrink_host;
+pub use variants::{Flaw as HostFlaw, Variant as HostVariant};

@@ -1,113 +1,156 @@
-//! Processes on one runtime whose clock is paused.
+//! What all tasks of a world share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use locker_host::simulation::Environment;
-use locker_host::{Error, Limits, Locker, Redis};
-use redis::{Cmd, Value};
-use tokio::runtime::Builder;
+use fastrand::Rng;
+use locker_simulated_redis::ClientId;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Connection, Network};
-use super::server::Server;
+use super::invariants::HostInvariant;
+use super::ledger::Ledger;
+use super::links::Down;
+use super::network::Connection;
+use super::plan::HostPlan;
+use super::site::Site;
+use super::variants::{Flaw, Variant};
+use crate::quorum::mixed;
 
-/// What all processes share. Clones are the same.
-#[derive(Clone)]
-pub struct HostWorld(Arc<Shared>);
-
-struct Shared {
-    seed: u64,
+pub(super) struct World {
+    pub(super) plan: HostPlan,
     started: Instant,
     state: Mutex<State>,
+    flaw: Option<Flaw>,
+    /// A violation: the world ends.
+    pub(super) stop: Notify,
+    /// Of each process: it has crashed.
+    pub(super) crash: Vec<Notify>,
 }
 
-#[derive(Default)]
-struct State {
-    server: Server,
-    trace: Vec<String>,
-    /// The last connection of each process.
-    connections: BTreeMap<usize, Arc<Connection>>,
-    /// The processes by the channels that they are subscribed to.
-    subscribers: BTreeMap<String, usize>,
+pub(super) struct State {
+    pub(super) site: Site,
+    pub(super) ledger: Ledger,
+    pub(super) links: BTreeMap<usize, Link>,
+    /// Where the replies and messages to a connection go.
+    pub(super) downs: BTreeMap<(usize, ClientId), Downstream>,
+    /// Until when the requests of a broken connection are on their way.
+    pub(super) late: BTreeMap<(usize, ClientId), Duration>,
+    /// Nothing goes wrong any more.
+    pub(super) calm: bool,
+    pub(super) requests: usize,
+    pub(super) trace: Option<Vec<String>>,
 }
 
-/// A process with one locker.
-pub struct HostProcess {
-    /// The locker.
-    pub locker: Locker,
-    world: HostWorld,
-    number: usize,
+/// A connection as the server sees it.
+#[derive(Clone)]
+pub(super) struct Downstream {
+    pub(super) process: usize,
+    pub(super) down: UnboundedSender<(Duration, Down)>,
 }
 
-/// Runs `play` in a world with this seed, on a runtime of its own. Returns what it answers, or none if there is no runtime.
-pub fn in_host_world<T>(seed: u64, play: impl AsyncFnOnce(HostWorld) -> T) -> Option<T> {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().ok()?;
-    Some(runtime.block_on(async {
-        let state = Mutex::default();
-        play(HostWorld(Arc::new(Shared { seed, started: Instant::now(), state }))).await
-    }))
+/// The network of a process.
+pub(super) struct Link {
+    pub(super) rng: Rng,
+    pub(super) connection: Weak<Connection>,
+    pub(super) hangs_until: Duration,
+    pub(super) crashed: bool,
 }
 
-impl HostWorld {
-    /// Starts a process, for which the server is of the kind that `url` says. All that it chooses follows from the seed of the world and its number.
-    ///
-    /// # Errors
-    /// The locker's.
-    pub fn process(&self, number: usize, url: &str) -> Result<HostProcess, Error> {
-        let environment = Environment::simulated(self.0.seed ^ (number as u64) << 32, 0);
-        let network = Arc::new(Network { world: self.clone(), process: number });
-        let redis = Redis::open(url)?.connector(network).environment(&environment);
-        let locker = Locker::with_environment(redis, Limits::default(), &environment)?;
-        Ok(HostProcess { locker, world: self.clone(), number })
+/// The longest that a server takes to notice that a client crashed.
+const NOTICES_MS: u64 = 10_000;
+
+impl World {
+    pub(super) fn new(plan: HostPlan, variant: Option<&Variant>, traced: bool) -> Arc<Self> {
+        let state = State {
+            site: Site::new(&plan, variant.and_then(Variant::patch)),
+            ledger: Ledger::default(),
+            links: BTreeMap::new(),
+            downs: BTreeMap::new(),
+            late: BTreeMap::new(),
+            calm: false,
+            requests: 0,
+            trace: traced.then(Vec::new),
+        };
+        let crash = plan.processes.iter().map(|_| Notify::new()).collect();
+        let flaw = variant.and_then(Variant::flaw);
+        Arc::new(Self { plan, started: Instant::now(), state: Mutex::new(state), flaw, stop: Notify::new(), crash })
     }
 
-    /// What has happened: the time in milliseconds, the process, and its request.
-    #[must_use]
-    pub fn trace(&self) -> Vec<String> {
-        self.state().trace.clone()
+    /// How long the world has lasted.
+    pub(super) fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
-    pub(super) fn tell(&self, process: usize, what: &str) {
-        let millis = self.0.started.elapsed().as_secs_f64() * 1000.0;
-        self.state().trace.push(format!("{millis:.3} p{process} {what}"));
+    pub(super) fn since_start(&self, instant: std::time::Instant) -> Duration {
+        Instant::from_std(instant).saturating_duration_since(self.started)
     }
 
-    /// The server answers, and what it publishes arrives after this time.
-    pub(super) fn call(&self, command: &Cmd, latency: Duration) -> Value {
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        self.flaw
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes or checks the ledger. A violation ends the world.
+    pub(super) fn ledger<T>(&self, step: impl FnOnce(&mut Ledger, Duration) -> T) -> T {
+        let now = self.now();
         let mut state = self.state();
-        let reply = state.server.call(command, self.0.started.elapsed());
-        for (channel, message) in std::mem::take(&mut state.server.published) {
-            let subscriber = state.subscribers.get(&channel).and_then(|process| state.connections.get(process));
-            let Some(connection) = subscriber.cloned() else { continue };
+        let done = step(&mut state.ledger, now);
+        if state.ledger.violation.is_some() {
+            self.stop.notify_one();
+        }
+        done
+    }
+
+    pub(super) fn violated(&self, invariant: HostInvariant, what: impl Into<String>) {
+        self.ledger(|ledger, _| ledger.violated(invariant, what.into()));
+    }
+
+    pub(super) fn tell(&self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        if let Some(trace) = &mut self.state().trace {
+            trace.push(format!("{:>9.3} {}", now.as_secs_f64() * 1000.0, line()));
+        }
+    }
+
+    pub(super) fn link<T>(&self, process: usize, step: impl FnOnce(&mut Link) -> T) -> T {
+        let new = || Link {
+            rng: Rng::with_seed(mixed(&[self.plan.seed, 4, process as u64])),
+            connection: Weak::new(),
+            hangs_until: Duration::ZERO,
+            crashed: false,
+        };
+        step(self.state().links.entry(process).or_insert_with(new))
+    }
+
+    /// The process does nothing any more. The server closes its connection when it notices.
+    pub(super) fn crashes(&self, process: usize) {
+        self.tell(|| format!("p{process} crashes"));
+        let (connection, ms) = self.link(process, |link| {
+            link.crashed = true;
+            (link.connection.upgrade(), link.rng.u64(0..NOTICES_MS))
+        });
+        if let Some(connection) = connection {
+            let (world, node, client) = (connection.world(), connection.node, connection.client);
             tokio::spawn(async move {
-                sleep(latency).await;
-                connection.push(&channel, &message);
+                sleep(Duration::from_millis(ms)).await;
+                world.closed(node, client);
             });
         }
-        reply
+        self.ledger(|ledger, _| ledger.crashes(process));
+        self.crash[process].notify_one();
     }
 
-    pub(super) fn subscribe(&self, process: usize, channel: &str) {
-        self.state().subscribers.insert(channel.to_owned(), process);
+    pub(super) fn has_crashes(&self) -> bool {
+        self.state().links.values().any(|link| link.crashed)
     }
 
-    pub(super) fn connected(&self, process: usize, connection: &Arc<Connection>) {
-        self.state().connections.insert(process, connection.clone());
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HostProcess {
-    /// Breaks the connection of the process.
-    pub fn disconnect(&self) {
-        let connection = self.world.state().connections.get(&self.number).cloned();
-        if let Some(connection) = connection {
-            connection.disconnect();
-        }
+    pub(super) fn has_crashed(&self, process: usize) -> bool {
+        self.link(process, |link| link.crashed)
     }
 }

@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::flaws::Flaw;
 use super::plan::Plan;
 use super::run::{QuorumEnded, run_quorum};
 use super::shrink::shrink_quorum;
-use crate::campaign::on_all_cores;
+use crate::campaign::{Counts, seeds_on_all_cores};
 
 /// What came of many seeds.
 #[derive(Clone, Debug, Default)]
@@ -25,40 +24,34 @@ pub struct QuorumCampaign {
     pub failure: Option<(u64, QuorumEnded)>,
 }
 
+impl Counts<QuorumEnded> for QuorumCampaign {
+    fn add(&mut self, seed: u64, ended: QuorumEnded) -> bool {
+        self.worlds += 1;
+        self.granted += ended.granted as u64;
+        self.failed += ended.failed as u64;
+        self.losses += ended.losses;
+        let failed = ended.violation.is_some();
+        if failed {
+            self.failure = Some((seed, ended));
+        }
+        failed
+    }
+
+    fn join(self, other: Self) -> Self {
+        Self {
+            worlds: self.worlds + other.worlds,
+            granted: self.granted + other.granted,
+            failed: self.failed + other.failed,
+            losses: self.losses + other.losses,
+            failure: self.failure.into_iter().chain(other.failure).min_by_key(|(seed, _)| *seed),
+        }
+    }
+}
+
 /// Runs the worlds of these seeds until one fails. `progress` is told of each batch that is done.
 pub fn quorum_campaign(flaw: Option<Flaw>, seeds: Range<u64>, progress: impl Fn(u64) + Sync) -> QuorumCampaign {
     const BATCH: u64 = 20;
-    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
-    let parts = on_all_cores(|_| {
-        let mut part = QuorumCampaign::default();
-        loop {
-            let first = next.fetch_add(BATCH, Ordering::Relaxed);
-            if first >= seeds.end || failed.load(Ordering::Relaxed) {
-                return part;
-            }
-            let batch = first..seeds.end.min(first + BATCH);
-            progress(batch.end - batch.start);
-            for seed in batch {
-                let ended = run_quorum(&Plan::of(seed), flaw, false);
-                part.worlds += 1;
-                part.granted += ended.granted as u64;
-                part.failed += ended.failed as u64;
-                part.losses += ended.losses;
-                if ended.violation.is_some() {
-                    failed.store(true, Ordering::Relaxed);
-                    part.failure = Some((seed, ended));
-                    return part;
-                }
-            }
-        }
-    });
-    parts.into_iter().fold(QuorumCampaign::default(), |all, part| QuorumCampaign {
-        worlds: all.worlds + part.worlds,
-        granted: all.granted + part.granted,
-        failed: all.failed + part.failed,
-        losses: all.losses + part.losses,
-        failure: all.failure.into_iter().chain(part.failure).min_by_key(|(seed, _)| *seed),
-    })
+    seeds_on_all_cores(seeds, BATCH, progress, |seed| run_quorum(&Plan::of(seed), flaw, false))
 }
 
 /// What to read and what to run when a seed has failed.

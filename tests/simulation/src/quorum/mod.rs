@@ -39,5 +39,7 @@ pub use campaign::{QuorumCampaign, quorum_campaign, quorum_report};
 pub use flaws::Flaw;
 pub use invariants::{QuorumInvariant, QuorumViolation};
 pub use plan::Plan;
+pub(crate) use plan::mixed;
 pub use run::{QuorumEnded, run_quorum};
+pub(crate) use run::{has_panicked, watch_for_panics};
 pub use shrink::shrink_quorum;

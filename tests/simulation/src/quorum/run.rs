@@ -42,7 +42,6 @@ const LIMIT: Duration = Duration::from_secs(3 * 60 * 60);
 #[must_use]
 pub fn run_quorum(plan: &Plan, flaw: Option<Flaw>, traced: bool) -> QuorumEnded {
     watch_for_panics();
-    PANICKED.set(false);
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let Ok(runtime) = runtime else { return QuorumEnded::default() };
     let world = runtime.block_on(async {
@@ -54,7 +53,7 @@ pub fn run_quorum(plan: &Plan, flaw: Option<Flaw>, traced: bool) -> QuorumEnded 
                 world.violated(EveryCallEnds, "the world does not end");
             }
         }
-        if PANICKED.get() {
+        if has_panicked() {
             world.violated(NoPanic, "a task panicked");
         }
         world
@@ -91,9 +90,15 @@ thread_local! {
     static PANICKED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Whether a task has panicked on this thread since [`watch_for_panics`].
+pub(crate) fn has_panicked() -> bool {
+    PANICKED.get()
+}
+
 /// A task that panics does so quietly otherwise.
-fn watch_for_panics() {
+pub(crate) fn watch_for_panics() {
     static ONCE: Once = Once::new();
+    PANICKED.set(false);
     ONCE.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |panic| {

@@ -3,17 +3,12 @@
 use super::flaws::Flaw;
 use super::plan::{LinkHabits, Plan};
 use super::run::run_quorum;
+use crate::shrink::simplest;
 
 /// Leaves out processes, callers, steps, faults and habits of the links for as long as the same invariant is violated.
 #[must_use]
 pub fn shrink_quorum(plan: &Plan, flaw: Option<Flaw>) -> Plan {
-    let violated = |plan: &Plan| run_quorum(plan, flaw, false).violation.map(|violation| violation.invariant);
-    let mut best = plan.clone();
-    let Some(invariant) = violated(&best) else { return best };
-    while let Some(simpler) = simpler(&best).into_iter().find(|plan| violated(plan) == Some(invariant)) {
-        best = simpler;
-    }
-    best
+    simplest(plan, simpler, |plan| run_quorum(plan, flaw, false).violation.map(|violation| violation.invariant))
 }
 
 /// All plans that are a little simpler.

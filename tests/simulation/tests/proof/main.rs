@@ -2,12 +2,13 @@
 //!
 //! - `seeds`: worlds that are played from seeds; `small_worlds`: all that there are.
 //! - `broken`: what must be caught.
-//! - `quorum`: worlds of a quorum. `host`: worlds of the whole host.
+//! - `quorum`: worlds of a quorum. `host`: whole hosts that a test plays; `hosts`: worlds of whole hosts from seeds.
 
 #![cfg(test)]
 
 mod broken;
 mod host;
+mod hosts;
 mod quorum;
 mod seeds;
 mod small_worlds;

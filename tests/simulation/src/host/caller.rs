@@ -1,0 +1,204 @@
+//! What processes do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use locker_host::simulation::Environment;
+use locker_host::{Error, Limits, LockOptions, LockOutcome, Locker, Redis};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::asked::label_of;
+use super::invariants::HostInvariant::{EveryCallEnds, HealthyCallsSucceed, HoldersAreReal, NoPanic};
+use super::network::Network;
+use super::plan::{Attempt, Step, Style, lock_name};
+use super::waiters::GRACES;
+use super::world::World;
+use crate::quorum::mixed;
+
+/// A caller in a process.
+pub(super) struct Caller {
+    pub(super) world: Arc<World>,
+    pub(super) process: usize,
+    pub(super) locker: Locker,
+    number: usize,
+    calls: usize,
+}
+
+/// How long a call may take besides its wait: the limit of the host, and some time to notice it.
+const LONGEST: Duration = Duration::from_millis(10_500);
+/// After a fault, calls may fail for some time.
+const RECOVERY: Duration = Duration::from_secs(10);
+
+/// The locker of a process.
+pub(super) fn locker(world: &Arc<World>, process: usize) -> Result<Locker, Error> {
+    let url = if world.plan.lag_ms.is_some() { "redis+sentinel://simulated/main" } else { "redis://simulated" };
+    locker_at(world, process, url)
+}
+
+pub(super) fn locker_at(world: &Arc<World>, process: usize, url: &str) -> Result<Locker, Error> {
+    let environment = Environment::simulated(mixed(&[world.plan.seed, 5, process as u64]), 0);
+    let network = Arc::new(Network { world: world.clone(), process });
+    let redis = Redis::open(url)?.connector(network).environment(&environment);
+    Locker::with_environment(redis, Limits::default(), &environment)
+}
+
+/// Runs the callers of a process until they are done or the process crashes.
+pub(super) async fn process(world: Arc<World>, process: usize) {
+    let Ok(locker) = locker(&world, process) else { return world.violated(NoPanic, "there is no locker") };
+    let mut callers = JoinSet::new();
+    for (number, steps) in world.plan.processes[process].callers.iter().enumerate() {
+        let caller = Caller::new(&world, process, number, locker.clone());
+        callers.spawn(caller.run(steps.clone()));
+    }
+    loop {
+        tokio::select! {
+            biased;
+            () = world.crash[process].notified() => return,
+            done = callers.join_next() => match done {
+                Some(Err(error)) if error.is_panic() => return world.violated(NoPanic, "a caller panicked"),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+impl Caller {
+    pub(super) fn new(world: &Arc<World>, process: usize, number: usize, locker: Locker) -> Self {
+        Self { world: world.clone(), process, locker, number, calls: 0 }
+    }
+
+    async fn run(mut self, steps: Vec<Step>) {
+        for step in steps {
+            match step {
+                Step::Pause { ms } => sleep(Duration::from_millis(ms)).await,
+                Step::Inspect { name } => self.inspect(lock_name(name)).await,
+                Step::Lock(attempt) => _ = self.lock(&attempt).await,
+            }
+        }
+    }
+
+    async fn inspect(&self, name: &str) {
+        let started = self.world.now();
+        let holder = |world: &World| {
+            world.ledger(|ledger, now| {
+                ledger.valid(now).find(|lease| lease.name == name).map(|lease| lease.token.clone())
+            })
+        };
+        let before = holder(&self.world);
+        let answer = self.locker.inspect(name).await;
+        self.world.tell(|| format!("p{} is told of {name}: {:?}", self.process, answer.as_ref().ok()));
+        self.ends_in_time(started, Duration::ZERO, "inspect");
+        match answer {
+            Ok(None) if before.is_some() && holder(&self.world) == before => {
+                self.world.violated(HoldersAreReal, format!("{name} is said to be free, and {before:?} has it"));
+            }
+            Ok(Some(holder)) => self.told_of(name, holder.owner.as_deref().unwrap_or_default(), "", started),
+            Ok(None) => {}
+            Err(error) => self.failed(&error, started),
+        }
+    }
+
+    /// Wants a lock, and holds it if it is granted. Answers whether it was.
+    pub(super) async fn lock(&mut self, attempt: &Attempt) -> bool {
+        self.calls += 1;
+        let (name, label) = (lock_name(attempt.name), format!("p{}c{}n{}", self.process, self.number, self.calls));
+        self.world.ledger(|ledger, _| ledger.begins(&label, self.process));
+        self.world.tell(|| {
+            format!(
+                "{label} wants {name} for {} ms by {:?}, waits {} ms",
+                attempt.ttl_ms, attempt.style, attempt.wait_ms
+            )
+        });
+        let Some(drops_after) = attempt.drops_after_ms.map(Duration::from_millis) else {
+            return self.take(attempt, &label).await;
+        };
+        // `with` and holding may be dropped, too.
+        let granted = timeout(drops_after, self.take(attempt, &label)).await;
+        if granted.is_err() {
+            self.world.tell(|| format!("{label} is dropped"));
+            self.world.ledger(|ledger, _| ledger.drops(&label));
+        }
+        granted.unwrap_or_default()
+    }
+
+    async fn take(&mut self, attempt: &Attempt, label: &str) -> bool {
+        let (name, started) = (lock_name(attempt.name), self.world.now());
+        let wait = Duration::from_millis(attempt.wait_ms);
+        let options = LockOptions::from(Duration::from_millis(attempt.ttl_ms)).wait(wait).owner(label);
+        match attempt.style {
+            Style::Lock => {
+                let outcome = self.locker.lock(name, options).await;
+                self.ends_in_time(started, wait, label);
+                let Some(lease) = self.granted(name, label, outcome, started) else { return false };
+                self.grant(name, &lease);
+                self.uses(name, attempt, lease).await;
+            }
+            Style::Hold => {
+                let outcome = self.locker.hold(name, options).await;
+                self.ends_in_time(started, wait, label);
+                let Some(guard) = self.granted(name, label, outcome, started) else { return false };
+                self.grant(name, &guard.lease());
+                self.holds(name, attempt, guard).await;
+            }
+            Style::With => return self.works(name, attempt, label, options).await,
+        }
+        true
+    }
+
+    /// What was granted, if anything was. The ledger learns of it.
+    pub(super) fn granted<T>(
+        &self,
+        name: &str,
+        label: &str,
+        outcome: Result<LockOutcome<T>, Error>,
+        started: Duration,
+    ) -> Option<T> {
+        let granted = match outcome {
+            Ok(LockOutcome::Granted(granted)) => Some(granted),
+            Ok(LockOutcome::Held(holder)) => {
+                self.world.tell(|| format!("{label} is told that {:?} has {name}", holder.owner));
+                self.told_of(name, holder.owner.as_deref().unwrap_or_default(), label, started);
+                None
+            }
+            Err(error) => {
+                self.failed(&error, started);
+                None
+            }
+        };
+        self.world.ledger(|ledger, _| ledger.over(label, granted.is_none()));
+        granted
+    }
+
+    /// A caller was told of a holder, which must be a call that wanted the lock, and not itself.
+    pub(super) fn told_of(&self, name: &str, owner: &str, label: &str, started: Duration) {
+        let is_real = self.world.ledger(|ledger, _| {
+            let values = ledger.values.iter().filter(|(value, _)| label_of(value) == owner);
+            let seen = values.into_iter().any(|(_, value)| value.name == name && value.last_seen >= started);
+            // During a grace, the head of the queue counts as the holder.
+            seen || (ledger.losses > 0 || !ledger.is_healthy(self.process, started.saturating_sub(GRACES)))
+                && ledger.calls.contains_key(owner)
+        });
+        if !is_real || owner == label {
+            self.world.violated(HoldersAreReal, format!("{label:?} is told that {owner:?} has {name}"));
+        }
+    }
+
+    pub(super) fn failed(&self, error: &Error, started: Duration) {
+        self.world.tell(|| format!("p{} fails: {error}", self.process));
+        self.world.ledger(|ledger, _| {
+            ledger.failed += 1;
+            if ledger.is_healthy(self.process, started.saturating_sub(RECOVERY)) {
+                ledger.violated(HealthyCallsSucceed, format!("p{}: {error}", self.process));
+            }
+        });
+    }
+
+    pub(super) fn ends_in_time(&self, started: Duration, wait: Duration, what: &str) {
+        let took = (self.world.now() - started).saturating_sub(wait);
+        if took > LONGEST {
+            self.world.violated(EveryCallEnds, format!("{what} took {took:?} longer than its wait"));
+        }
+    }
+}

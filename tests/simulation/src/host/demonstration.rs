@@ -1,0 +1,51 @@
+//! Worlds whose processes a test plays itself.
+
+use std::sync::Arc;
+
+use locker_host::{Error, Locker};
+
+use super::caller::locker_at;
+use super::plan::HostPlan;
+use super::run::runtime;
+use super::world::World;
+
+/// What all processes share. Clones are the same.
+#[derive(Clone)]
+pub struct HostWorld(Arc<World>);
+
+/// A process with one locker.
+pub struct HostProcess {
+    /// The locker.
+    pub locker: Locker,
+    world: HostWorld,
+    number: usize,
+}
+
+/// Runs `play` in a healthy world with this seed, on a runtime of its own. Returns what it answers, or none if there is no runtime.
+pub fn in_host_world<T>(seed: u64, play: impl AsyncFnOnce(HostWorld) -> T) -> Option<T> {
+    let runtime = runtime()?;
+    Some(runtime.block_on(async { play(HostWorld(World::new(HostPlan::empty(seed), None, true))).await }))
+}
+
+impl HostWorld {
+    /// Starts a process, for which the server is of the kind that `url` says. All that it chooses follows from the seed of the world and its number.
+    ///
+    /// # Errors
+    /// The locker's.
+    pub fn process(&self, number: usize, url: &str) -> Result<HostProcess, Error> {
+        Ok(HostProcess { locker: locker_at(&self.0, number, url)?, world: self.clone(), number })
+    }
+
+    /// What has happened: the time in milliseconds, the process, and its request.
+    #[must_use]
+    pub fn trace(&self) -> Vec<String> {
+        self.0.state().trace.clone().unwrap_or_default()
+    }
+}
+
+impl HostProcess {
+    /// Breaks the connection of the process.
+    pub fn disconnect(&self) {
+        self.world.0.breaks(self.number, std::time::Duration::ZERO);
+    }
+}

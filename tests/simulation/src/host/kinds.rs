@@ -1,0 +1,111 @@
+//! Which worlds there are, and how often which things happen in them.
+
+use fastrand::Rng;
+use locker_simulated_redis::Version;
+
+use super::plan::{Attempt, Ends, Fault, FaultKind, Habits, HostPlan, Process, Step, Style};
+use crate::quorum::mixed;
+
+/// Faults happen in the first part of a world.
+const FAULTS_MS: u64 = 12_000;
+
+pub(crate) fn plan(seed: u64) -> HostPlan {
+    let mut rng = Rng::with_seed(mixed(&[seed]));
+    let versions = [Version::Redis6, Version::Redis7, Version::Redis8, Version::Valkey8, Version::Valkey9];
+    let (calm, replica) = (rng.u32(0..4) == 0, rng.u32(0..4) == 0);
+    let mut plan = HostPlan {
+        version: versions[rng.usize(0..5)],
+        lag_ms: replica.then(|| [1, rng.u64(1..2_000)][rng.usize(0..2)]),
+        replica_ahead_micros: rng.u64(0..5_000_000),
+        network: network(&mut rng, calm),
+        ..HostPlan::empty(seed)
+    };
+    let processes = if rng.u32(0..10) == 0 { rng.usize(4..=8) } else { rng.usize(1..=4) };
+    let world = World { names: [1, 1, 2][rng.usize(0..3)], waits: rng.u32(1..=4), crashes: !calm && rng.bool() };
+    for _ in 0..processes {
+        let callers = (0..[1, 1, 2, 3][rng.usize(0..4)]).map(|_| caller(&mut rng, world));
+        let callers = callers.collect();
+        plan.processes.push(Process { callers });
+    }
+    if !calm {
+        for _ in 0..rng.usize(1..=4) {
+            plan.faults.push(fault(&mut rng, processes, replica));
+        }
+    }
+    plan
+}
+
+fn network(rng: &mut Rng, calm: bool) -> Habits {
+    let latency_ms = [0, 1, 1, 5, 30][rng.usize(0..5)];
+    let mut odds = |most: u64| if !calm && rng.u32(0..3) == 0 { rng.u64(0..most) } else { 0 };
+    Habits { latency_ms, delayed: odds(60), broken: odds(60) }
+}
+
+/// What all callers of a world have in common.
+#[derive(Clone, Copy)]
+struct World {
+    names: usize,
+    /// How many of five callers wait.
+    waits: u32,
+    crashes: bool,
+}
+
+fn caller(rng: &mut Rng, world: World) -> Vec<Step> {
+    let steps = rng.usize(1..=4);
+    let mut caller = vec![Step::Pause { ms: rng.u64(0..1_500) }];
+    for _ in 0..steps {
+        let name = rng.usize(0..world.names);
+        caller.push(match rng.u32(0..12) {
+            0 => Step::Pause { ms: rng.u64(0..4_000) },
+            1 => Step::Inspect { name },
+            _ => Step::Lock(attempt(rng, world, name)),
+        });
+    }
+    caller
+}
+
+fn attempt(rng: &mut Rng, world: World, name: usize) -> Attempt {
+    let style = [Style::Lock, Style::Hold, Style::Hold, Style::With][rng.usize(0..4)];
+    let ttl_ms = [rng.u64(300..2_000), rng.u64(2_000..10_000), 20_000][rng.usize(0..3)];
+    let extends = if style == Style::Lock && rng.u32(0..3) == 0 { rng.usize(1..=3) } else { 0 };
+    Attempt {
+        name,
+        style,
+        ttl_ms,
+        wait_ms: if rng.u32(0..5) < world.waits {
+            [rng.u64(1..1_000), rng.u64(1_000..20_000)][rng.usize(0..2)]
+        } else {
+            0
+        },
+        drops_after_ms: (rng.u32(0..8) == 0).then(|| [rng.u64(0..30), rng.u64(0..6_000)][rng.usize(0..2)]),
+        hold_ms: [rng.u64(0..50), rng.u64(0..3_000), rng.u64(0..10_000)][rng.usize(0..3)],
+        extends_ms: (0..extends).map(|_| [rng.u64(300..2_000), rng.u64(2_000..10_000)][rng.usize(0..2)]).collect(),
+        ends: match rng.u32(0..12) {
+            0 if world.crashes => Ends::Crashes,
+            0..3 => Ends::Drops,
+            _ => Ends::Releases,
+        },
+    }
+}
+
+fn fault(rng: &mut Rng, processes: usize, replica: bool) -> Fault {
+    let process = rng.usize(0..processes);
+    let what = match rng.u32(0..24) {
+        0..5 => FaultKind::Break { process },
+        5..9 => FaultKind::Hang { process },
+        9 | 10 => FaultKind::Stop,
+        11 | 12 => FaultKind::CutAll,
+        13 if rng.bool() => FaultKind::Restart { empty: true },
+        13 | 14 => FaultKind::Restart { empty: false },
+        15 => FaultKind::FlushScripts,
+        16 => FaultKind::SetClock { by_ms: [60_000, -60_000, -2_000, 15_000][rng.usize(0..4)] },
+        17 => FaultKind::Busy,
+        18 => FaultKind::Loading,
+        19 => FaultKind::Full,
+        20 => FaultKind::Evict { name: 0 },
+        21 => FaultKind::Refuse,
+        _ if replica => FaultKind::FailOver,
+        _ => FaultKind::Break { process },
+    };
+    Fault { from_ms: rng.u64(0..FAULTS_MS), for_ms: [rng.u64(0..100), rng.u64(0..7_000)][rng.usize(0..2)], what }
+}

@@ -1,0 +1,218 @@
+//! Who holds which lock, as the callers know it.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::Duration;
+
+use locker_host::Guard;
+
+use super::invariants::HostInvariant::{
+    AtMostOneHolder, ExtensionsTellTheTruth, FencesIncrease, GrantsHaveTime, LeasesLast, ReleasesTellTheTruth,
+    WaitersAreTold, WritesAreFenced,
+};
+use super::invariants::{HostInvariant, HostViolation};
+use super::truth::{Truth, Value};
+use super::waiters::{Call, Waiter};
+
+/// The longest that it takes to tell a waiter of its lock.
+const MOST_UNTOLD: Duration = Duration::from_millis(250);
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) leases: Vec<Lease>,
+    /// The calls that take locks, by their labels.
+    pub(super) calls: BTreeMap<String, Call>,
+    /// The values that servers were asked to store.
+    pub(super) waiters: BTreeMap<String, Waiter>,
+    /// When each client last reported, by its channel.
+    pub(super) reports: BTreeMap<String, Duration>,
+    /// What is under the keys of locks.
+    pub(super) truths: BTreeMap<&'static str, Truth>,
+    /// All values that were stored.
+    pub(super) values: BTreeMap<String, Value>,
+    pub(super) stores: u64,
+    pub(super) guards: Vec<(String, String, Weak<Guard>)>,
+    resources: BTreeMap<String, (u64, u64)>,
+    /// Until when something was wrong with the network of a process, or with the server.
+    disturbed: BTreeMap<Option<usize>, Duration>,
+    /// How often data was lost, or a clock was set.
+    pub(super) losses: u64,
+    /// A server's clock shows less than one did before.
+    pub(super) clock_is_back: bool,
+    /// A server lost its fences.
+    pub(super) fences_are_lost: bool,
+    pub(super) granted: usize,
+    pub(super) failed: usize,
+    pub(super) violation: Option<HostViolation>,
+}
+
+/// A caller believes that it holds the lock until the deadline, or until it ends the lease.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) name: String,
+    pub(super) token: String,
+    process: usize,
+    fence: u64,
+    pub(super) deadline: Duration,
+    ended: bool,
+    /// The server lost data since it was stored.
+    pub(super) excused: bool,
+}
+
+/// A grant as its caller learns of it.
+pub(super) struct Granted<'a> {
+    pub(super) process: usize,
+    pub(super) name: &'a str,
+    pub(super) token: &'a str,
+    pub(super) fence: u64,
+    pub(super) deadline: Duration,
+}
+
+impl Ledger {
+    pub(super) fn violated(&mut self, invariant: HostInvariant, what: String) {
+        self.violation.get_or_insert(HostViolation { invariant, what });
+    }
+
+    /// Fences increase after a loss of data, or after a clock was set back, but not after both.
+    fn fences_are_excused(&self) -> bool {
+        self.fences_are_lost && self.clock_is_back
+    }
+
+    /// Something is wrong until then with the network of a process, or with the server.
+    pub(super) fn disturbed(&mut self, process: Option<usize>, until: Duration) {
+        let disturbed = self.disturbed.entry(process).or_default();
+        *disturbed = until.max(*disturbed);
+    }
+
+    /// Whether nothing was wrong since then for a process.
+    pub(super) fn is_healthy(&self, process: usize, since: Duration) -> bool {
+        [None, Some(process)].iter().all(|what| self.disturbed.get(what).is_none_or(|until| *until < since))
+    }
+
+    /// The server lost data that all leases so far depend on.
+    pub(super) fn loses(&mut self) {
+        self.losses += 1;
+        self.leases.iter_mut().for_each(|lease| lease.excused = true);
+        self.values.values_mut().for_each(|value| value.excused = true);
+    }
+
+    pub(super) fn grant(&mut self, granted: &Granted<'_>, now: Duration) {
+        let Granted { process, name, token, fence, deadline } = *granted;
+        self.granted += 1;
+        if deadline <= now {
+            self.violated(GrantsHaveTime, format!("{token} was granted {name} until {deadline:?}, which has passed"));
+        }
+        let excused = self.values.get(token).is_some_and(|value| value.excused);
+        let since = self.values.get(token).map_or(now, |value| value.since);
+        if now > since + MOST_UNTOLD && self.is_healthy(process, since.saturating_sub(MOST_UNTOLD)) {
+            self.violated(WaitersAreTold, format!("{token} has {name} since {since:?}, and learns of it at {now:?}"));
+        }
+        let last = self.leases.iter().filter(|lease| lease.name == name).map(|lease| lease.fence).max();
+        if last.is_some_and(|last| last >= fence) && !excused && !self.fences_are_excused() {
+            self.violated(FencesIncrease, format!("{token} has {name} with {fence}, after a grant with {last:?}"));
+        }
+        let other = self.valid(now).find(|lease| lease.name == name);
+        let what =
+            other.map(|other| format!("{token} has {name} while {} has it until {:?}", other.token, other.deadline));
+        if let (Some(what), false) = (what, excused) {
+            self.violated(AtMostOneHolder, what);
+        }
+        let (name, token) = (name.to_owned(), token.to_owned());
+        self.leases.push(Lease { name, token: token.clone(), process, fence, deadline, ended: false, excused });
+        self.check_lasts(&token, LeasesLast);
+    }
+
+    /// An extension was granted.
+    pub(super) fn extended(&mut self, token: &str, deadline: Duration) {
+        if let Some(lease) = self.lease(token) {
+            lease.deadline = deadline;
+        }
+        self.check_lasts(token, ExtensionsTellTheTruth);
+    }
+
+    /// An extension to less was sent: it may take effect whatever is answered.
+    pub(super) fn shortens(&mut self, token: &str, deadline: Duration) {
+        if let Some(lease) = self.lease(token) {
+            lease.deadline = deadline.min(lease.deadline);
+        }
+    }
+
+    /// A caller was told that it does not have the lock any more.
+    pub(super) fn refused(&mut self, token: &str, invariant: HostInvariant, now: Duration) {
+        let lease = self.valid(now).find(|lease| lease.token == token);
+        let lost = lease.map(|lease| (lease.name.clone(), lease.deadline));
+        if let Some((name, deadline)) = lost {
+            let what = format!("{token} is told to have lost {name}, which it has until {deadline:?}");
+            self.violated(invariant, what);
+        }
+    }
+
+    /// A caller was told that it released the lock.
+    pub(super) fn released(&mut self, name: &str, token: &str, since: Duration) {
+        let is_there = self.truths.get(name).and_then(|truth| truth.entry.as_ref());
+        let is_there = is_there.is_some_and(|entry| entry.value == token);
+        let was_there = self.values.get(token).is_some_and(|value| value.last_seen >= since);
+        let excused = self.values.get(token).is_none_or(|value| value.excused);
+        if (is_there || !was_there) && !excused {
+            self.violated(ReleasesTellTheTruth, format!("{token} is told that it released {name}: {is_there}"));
+        }
+    }
+
+    /// A holder writes to what the lock guards, which refuses fences lower than the highest one.
+    pub(super) fn writes(&mut self, token: &str, fence: u64, now: Duration) {
+        let Some(value) = self.values.get(token) else { return };
+        let (name, order, excused) = (value.name.to_owned(), value.order, value.excused || self.fences_are_excused());
+        let (highest, last) = self.resources.get(&name).copied().unwrap_or_default();
+        let accepted = fence >= highest;
+        let is_valid = self.valid(now).any(|lease| lease.token == token);
+        if accepted && order < last && !excused {
+            self.violated(WritesAreFenced, format!("{token} writes to {name} with {fence}, after a newer holder"));
+        } else if !accepted && is_valid && !excused {
+            self.violated(WritesAreFenced, format!("{token} has {name} with {fence}, and {highest} wrote before"));
+        }
+        if accepted {
+            self.resources.insert(name, (fence, order.max(last)));
+        }
+    }
+
+    /// The store has what the caller counts on.
+    fn check_lasts(&mut self, token: &str, invariant: HostInvariant) {
+        let Some(lease) = self.leases.iter().find(|lease| lease.token == token) else { return };
+        let entry = self.truths.get(&lease.name[..]).and_then(|truth| truth.entry.as_ref());
+        let lasts = entry.is_some_and(|entry| entry.value == token && entry.expires >= lease.deadline);
+        if !lasts && !lease.excused && !lease.ended {
+            let what =
+                format!("{token} counts on {} until {:?}, and the store has {entry:?}", lease.name, lease.deadline);
+            self.violated(invariant, what);
+        }
+    }
+
+    fn lease(&mut self, token: &str) -> Option<&mut Lease> {
+        self.leases.iter_mut().find(|lease| lease.token == token)
+    }
+
+    /// Whether the lease may be gone without anyone's fault.
+    pub(super) fn lease_ended_by(&self, token: &str, now: Duration) -> bool {
+        let lease = self.leases.iter().find(|lease| lease.token == token);
+        lease.is_none_or(|lease| lease.excused || lease.deadline <= now)
+    }
+
+    /// Leases that must be respected.
+    pub(super) fn valid(&self, now: Duration) -> impl Iterator<Item = &Lease> {
+        self.leases.iter().filter(move |lease| !lease.ended && !lease.excused && lease.deadline > now)
+    }
+
+    /// The caller does not count on its lease any more.
+    pub(super) fn ends(&mut self, token: &str) {
+        if let Some(lease) = self.lease(token) {
+            lease.ended = true;
+        }
+    }
+
+    pub(super) fn crashes(&mut self, process: usize) {
+        self.leases.iter_mut().filter(|lease| lease.process == process).for_each(|lease| lease.ended = true);
+        // Its withdrawals in the background have ended, too.
+        let calls = self.calls.values_mut().filter(|call| call.process == process);
+        calls.for_each(|call| (call.over, call.given_up) = (true, false));
+    }
+}

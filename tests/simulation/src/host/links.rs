@@ -1,0 +1,70 @@
+//! What is on its way on a connection, in each direction in its order.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use locker_simulated_redis::{ClientId, Push};
+use redis::{RedisResult, Value};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::asked::Words;
+use super::network::Connection;
+use super::world::World;
+
+/// A request on its way.
+pub(super) struct Arriving {
+    pub(super) words: Words,
+    /// When it arrives, in the time of the world.
+    pub(super) at: Duration,
+    pub(super) reply: oneshot::Sender<RedisResult<Value>>,
+}
+
+/// What is on its way to a process.
+pub(super) enum Down {
+    Reply(oneshot::Sender<RedisResult<Value>>, RedisResult<Value>),
+    Push(Push),
+}
+
+/// Delivers what a process sends, also after the process has given the connection up. Then the server closes it.
+pub(super) async fn uplink(
+    world: Arc<World>,
+    connection: Weak<Connection>,
+    (process, node, client): (usize, usize, ClientId),
+    mut requests: UnboundedReceiver<Arriving>,
+    down: UnboundedSender<(Duration, Down)>,
+) {
+    while let Some(Arriving { words, at, reply }) = requests.recv().await {
+        sleep(at.saturating_sub(world.now())).await;
+        // What stalls the connection or the server may have begun meanwhile.
+        while let Some(stalled) = world.stalls(process, Some((node, client))) {
+            sleep(stalled).await;
+        }
+        let Some(answer) = world.execute((process, node, client), &words) else {
+            if let Some(connection) = connection.upgrade() {
+                connection.disconnect();
+            }
+            continue;
+        };
+        _ = down.send((world.now() + world.latency(process), Down::Reply(reply, answer)));
+    }
+    world.closed(node, client);
+}
+
+/// Delivers what the server sends, as long as the process has the connection.
+pub(super) async fn downlink(
+    world: Arc<World>,
+    connection: Weak<Connection>,
+    process: usize,
+    mut replies: UnboundedReceiver<(Duration, Down)>,
+) {
+    while let Some((at, down)) = replies.recv().await {
+        sleep(at.saturating_sub(world.now())).await;
+        while let Some(stalled) = world.hangs(process) {
+            sleep(stalled).await;
+        }
+        let Some(connection) = connection.upgrade() else { return };
+        down.arrive(&connection);
+    }
+}

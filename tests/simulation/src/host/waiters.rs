@@ -1,0 +1,205 @@
+//! Who waits for which lock, and whether their order is kept.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::asked::{Asked, label_of, outcome};
+use super::invariants::HostInvariant::{
+    FirstComeFirstServed, FreeLocksAreGranted, GivenUpIsRemoved, HandOffsReachWaiters,
+};
+use super::ledger::Ledger;
+use super::site::Entry;
+
+/// A call that takes a lock.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) process: usize,
+    /// It has ended, or its caller went away.
+    pub(super) over: bool,
+    /// Its caller does not have the lock, and never will by this call.
+    pub(super) given_up: bool,
+}
+
+/// A value that a call wants to be stored.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    name: String,
+    process: usize,
+    /// When the server was first asked.
+    first: Duration,
+    /// When it was told that it is in the queue.
+    queued: Option<Duration>,
+    pub(super) stored: bool,
+    /// Its last step was executed, and did not store it.
+    pub(super) left: bool,
+    /// Where it is told.
+    channel: Option<String>,
+}
+
+/// For how long a lock may be free while a live waiter waits: a report is due every two seconds.
+const MOST_FREE: Duration = Duration::from_millis(2_500);
+/// How long a client counts as reporting.
+const KEEPS_CLIENT: Duration = Duration::from_secs(6);
+/// For how long after a restart heads of queues may have a grace.
+pub(super) const GRACES: Duration = Duration::from_secs(12);
+
+impl Ledger {
+    pub(super) fn begins(&mut self, label: &str, process: usize) {
+        self.calls.insert(label.to_owned(), Call { process, over: false, given_up: false });
+    }
+
+    /// A call ended. It has given up unless it was granted the lock.
+    pub(super) fn over(&mut self, label: &str, given_up: bool) {
+        if let Some(call) = self.calls.get_mut(label) {
+            (call.over, call.given_up) = (true, given_up);
+        }
+    }
+
+    /// The server did what was asked.
+    pub(super) fn executed(&mut self, process: usize, asked: &Asked, reply: Option<&Value>, now: Duration) {
+        if let (Some(name), Some(value)) = (asked.lock(), asked.value()) {
+            let waiter = self.waiters.entry(value.to_owned()).or_insert_with(|| Waiter {
+                name: name.to_owned(),
+                process,
+                first: now,
+                queued: None,
+                stored: false,
+                left: false,
+                channel: None,
+            });
+            if asked.what == "enqueue" {
+                waiter.channel = asked.args.get(8).cloned();
+            }
+            let outcome = reply.and_then(outcome);
+            if let (Some(channel), true, true) = (&waiter.channel, asked.keys.len() == 6, outcome == Some("queued")) {
+                self.reports.insert(channel.clone(), now);
+            }
+            if outcome == Some("queued") {
+                waiter.queued.get_or_insert(now);
+            }
+            waiter.left |= asked.leaves_queue() && matches!(outcome, Some("occupied" | "withdrawn"));
+        }
+        self.check_free(now);
+    }
+
+    /// After a step that may hand a lock over, it is not free if a live waiter waits, and its new holder can hear of it.
+    pub(super) fn check_hand_off(
+        &mut self,
+        asked: &Asked,
+        before: Option<&Entry>,
+        channels: &[Vec<u8>],
+        now: Duration,
+    ) {
+        let serves = match &asked.what[..] {
+            "set" | "enqueue" => true,
+            "delete" | "withdraw" => before.is_some(),
+            _ => false,
+        };
+        let Some(name) = asked.lock().filter(|_| serves) else { return };
+        let Some(entry) = self.truths.get(name).and_then(|truth| truth.entry.clone()) else {
+            let live = self
+                .reporting(name, now)
+                .next()
+                .map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
+            // After a restart, the head of the queue has a grace.
+            let has_grace = !self.is_healthy(usize::MAX, now.saturating_sub(GRACES));
+            if let (Some(what), false) = (live, has_grace) {
+                self.violated(FreeLocksAreGranted, format!("{what}, and `{}` leaves it free", asked.what));
+            }
+            return;
+        };
+        let is_new = before.is_none_or(|before| before.value != entry.value) && asked.value() != Some(&entry.value);
+        let channel = self.waiters.get(&entry.value).and_then(|waiter| waiter.channel.as_ref());
+        let hears = channel.is_some_and(|channel| channels.iter().any(|other| other == channel.as_bytes()));
+        if is_new && !hears {
+            self.violated(HandOffsReachWaiters, format!("{} is handed {name}, and has no subscription", entry.value));
+        }
+    }
+
+    /// A value is stored for a call that wants it.
+    pub(super) fn check_wanted(&mut self, name: &str, value: &str) {
+        let has_left = self.waiters.get(value).is_some_and(|waiter| waiter.left);
+        let had_it = self.leases.iter().any(|lease| lease.token == value);
+        if (has_left || had_it) && self.losses == 0 {
+            let what = format!("{value} is stored in {name}, and had it before: {had_it}, or gave up: {has_left}");
+            self.violated(GivenUpIsRemoved, what);
+        }
+    }
+
+    /// Those that are in the queue, and were healthy for all of that time.
+    fn live(&self, name: &str) -> impl Iterator<Item = (&String, Duration)> {
+        let waits = move |(value, waiter): (&String, &Waiter)| {
+            let is_over = self.calls.get(label_of(value)).is_none_or(|call| call.over);
+            waiter.name == name && !is_over && !waiter.stored && !waiter.left
+        };
+        let waiters = self.waiters.iter().filter(move |waiter| waits(*waiter));
+        let waiters = waiters.filter_map(|(value, waiter)| Some((value, waiter.process, waiter.queued?)));
+        let healthy = waiters.filter(|(_, process, queued)| self.is_healthy(*process, *queued));
+        healthy.map(|(value, _, queued)| (value, queued))
+    }
+
+    /// Those of them whose client reports: its first report may still be on its way.
+    fn reporting(&self, name: &str, now: Duration) -> impl Iterator<Item = (&String, Duration)> {
+        self.live(name).filter(move |(value, _)| {
+            let channel = self.waiters.get(*value).and_then(|waiter| waiter.channel.as_ref());
+            channel.and_then(|channel| self.reports.get(channel)).is_some_and(|last| now < *last + KEEPS_CLIENT)
+        })
+    }
+
+    /// No live waiter came before the one that is stored.
+    pub(super) fn check_order(&mut self, name: &str, value: &str, now: Duration) {
+        let Some(waiter) = self.waiters.get(value) else { return };
+        let order = waiter.queued.unwrap_or(waiter.first);
+        let first = self.reporting(name, now).filter(|(other, _)| *other != value).min_by_key(|(_, queued)| *queued);
+        let first = first.filter(|(_, queued)| *queued < order);
+        let tell =
+            |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
+        if let Some(what) = first.map(tell) {
+            self.violated(FirstComeFirstServed, what);
+        }
+    }
+
+    /// No lock is free for long while a live waiter waits.
+    fn check_free(&mut self, now: Duration) {
+        let free = self.truths.iter().filter(|(_, truth)| truth.entry.is_none());
+        let free: Vec<_> = free.map(|(name, truth)| (*name, truth.free_since)).collect();
+        for (name, since) in free {
+            let forgotten = self.live(name).find(|(_, queued)| now > since.max(*queued) + MOST_FREE);
+            let tell = |(value, queued)| format!("{name} is free since {since:?}, and {value} waits since {queued:?}");
+            if let Some(what) = forgotten.map(tell) {
+                self.violated(FreeLocksAreGranted, what);
+            }
+        }
+    }
+}
+
+/// What callers give up.
+impl Ledger {
+    /// A caller drops what it does: the call, or what it holds.
+    pub(super) fn drops(&mut self, label: &str) {
+        let tokens = self.leases.iter().filter(|lease| label_of(&lease.token) == label);
+        let tokens: Vec<_> = tokens.map(|lease| lease.token.clone()).collect();
+        // A lease without a guard is left to expire.
+        let guarded = tokens.iter().any(|token| self.guards.iter().any(|(_, guarded, _)| guarded == token));
+        self.over(label, tokens.is_empty() || guarded);
+        tokens.iter().for_each(|token| self.ends(token));
+    }
+
+    /// A guard was dropped.
+    pub(super) fn given_up(&mut self, token: &str) {
+        self.over(label_of(token), true);
+    }
+
+    /// All leases of a call are over.
+    pub(super) fn ends_call(&mut self, label: &str) {
+        let tokens = self.leases.iter().filter(|lease| label_of(&lease.token) == label);
+        let tokens: Vec<_> = tokens.map(|lease| lease.token.clone()).collect();
+        tokens.iter().for_each(|token| self.ends(token));
+    }
+
+    /// Values of calls that gave up although their process lives.
+    pub(super) fn is_given_up(&self, value: &str) -> bool {
+        self.calls.get(label_of(value)).is_some_and(|call| call.given_up)
+    }
+}
