@@ -134,9 +134,6 @@ pub use store::memory::Memory;
 pub use store::quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use store::redis::Redis;
-#[cfg(feature = "redis")]
-#[doc(hidden)]
-pub use store::redis::scripts as redis_scripts;
 pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
 
 /// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.
@@ -154,6 +151,8 @@ pub mod simulation {
     pub use crate::environment::Environment;
     #[cfg(feature = "redis")]
     pub use crate::store::redis::client::{Client, Connector, Push, Pushes};
+    #[cfg(feature = "redis")]
+    pub use crate::store::redis::scripts;
 }
 
 /// The component: all of the lock's logic, as a WebAssembly binary for the world `locker:locker/component`.

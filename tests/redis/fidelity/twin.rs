@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use locker_host::redis_scripts;
+use locker_host::simulation::scripts;
 use locker_simulated_redis::{ClientId, Server, Version};
 use redis::Value;
 
@@ -51,7 +51,7 @@ impl Twin {
             clients: Vec::new(),
             messages: Vec::new(),
             has_unknown_time: false,
-            scripts: redis_scripts().into_iter().map(hashed).collect(),
+            scripts: scripts().into_iter().map(hashed).collect(),
         }
     }
 

@@ -61,8 +61,12 @@ static WITHDRAW_VOTE: LazyLock<Script> =
     script!(Writes, "time", "value", "fence", "queue", "release", "store_with", "withdraw_vote");
 static RESTORE: LazyLock<Script> = script!(Writes, "time", "value", "store_with", "restore");
 
-/// The code of each script by its name, for tests that run scripts elsewhere.
-#[doc(hidden)]
+/// The code of each script by its name, for servers that are simulated.
+///
+/// ```
+/// let scripts = locker_host::simulation::scripts();
+/// assert!(scripts.iter().any(|(name, code)| *name == "set" && code.contains("redis.call")));
+/// ```
 #[must_use]
 pub fn scripts() -> [(&'static str, &'static str); 9] {
     [

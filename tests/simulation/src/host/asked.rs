@@ -12,7 +12,7 @@ pub(super) type Words = Vec<Vec<u8>>;
 /// The scripts by their hashes.
 static NAMES: LazyLock<BTreeMap<String, &'static str>> = LazyLock::new(|| {
     let hashed = |(name, code): (&'static str, &str)| (redis::Script::new(code).get_hash().to_owned(), name);
-    locker_host::redis_scripts().into_iter().map(hashed).collect()
+    locker_host::simulation::scripts().into_iter().map(hashed).collect()
 });
 
 /// The parts of a request.

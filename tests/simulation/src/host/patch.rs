@@ -16,7 +16,7 @@ struct Changed {
 impl Patch {
     /// All scripts that have the text `from` get `to` instead.
     pub(super) fn new(from: &str, to: &str) -> Self {
-        let scripts = locker_host::redis_scripts().into_iter().filter(|(_, code)| code.contains(from));
+        let scripts = locker_host::simulation::scripts().into_iter().filter(|(_, code)| code.contains(from));
         let changed = scripts.map(|(_, code)| {
             let new = code.replace(from, to);
             let hash = |code: &str| redis::Script::new(code).get_hash().as_bytes().to_vec();
