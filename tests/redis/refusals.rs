@@ -78,7 +78,7 @@ async fn a_user_who_may_use_a_cluster() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_enough() {
+async fn a_user_who_lacks_a_permission_is_denied() {
     let server = RedisServer::start().await;
     () = server.run(&["ACL", "SETUSER", "weak", "on", ">secret", "~lock:*", "+hello", "+get"]).await;
     let locker = with_login(&server, "weak:secret");
@@ -153,7 +153,7 @@ async fn a_fence_counter_of_another_type_keeps_the_waiter_in_the_queue() {
 
 #[rstest]
 #[tokio::test]
-async fn a_server_with_a_renamed_command(
+async fn a_server_whose_command_was_renamed_is_denied(
     #[values("EXISTS", "GETRANGE", "SET", "TIME", "ZADD", "PEXPIRE", "MGET", "SUBSCRIBE")] command: &str,
 ) {
     let settings = ["--rename-command", command, ""].map(str::to_owned);
@@ -170,7 +170,7 @@ async fn a_server_with_a_renamed_command(
 }
 
 #[tokio::test]
-async fn a_server_that_runs_no_scripts() {
+async fn a_server_that_runs_no_scripts_is_denied() {
     let settings = ["--rename-command", "EVALSHA", ""];
     let server = RedisServer::start_with(|_| settings.map(str::to_owned).into()).await;
     let outcome = server.locker().lock("job", LockOptions::from(LONG).owner("sesame")).await;
@@ -194,7 +194,7 @@ async fn a_server_without_memory_is_reported_as_unavailable() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_still_loading() {
+async fn a_server_that_still_loads_is_unavailable() {
     let mut server = RedisServer::start().await;
     for key in 0..50 {
         () = server.run(&["SET", &key.to_string(), &"v".repeat(2000)]).await;

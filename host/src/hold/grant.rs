@@ -35,19 +35,22 @@ async fn grant_in_time(
     started: Instant,
     required: impl Fn(Duration) -> Duration,
 ) -> Result<LockOutcome<Grant>, Error> {
-    let wait = options.wait;
+    let (wait, mut late) = (options.wait, None);
     loop {
-        let late = match operations.attempt(name, options.clone()).await? {
+        let fence = match operations.attempt(name, options.clone()).await? {
             Attempt::Granted(grant) if grant.term.has_left(required(grant.term.ttl)) => {
                 return Ok(LockOutcome::Granted(grant));
             }
             Attempt::Granted(grant) => release_late(operations, name, &grant).await,
+            // What was granted too late is about to be withdrawn: no other caller holds the lock.
+            Attempt::Held(holder) if late == Some(holder.fence) => holder.fence,
             Attempt::Held(holder) => return Ok(LockOutcome::Held(holder)),
             Attempt::Late(fence) => fence,
         };
+        late = Some(fence);
         options.wait = wait.saturating_sub(elapsed(started));
         if options.wait.is_zero() {
-            return holder_instead(operations, name, late).await;
+            return holder_instead(operations, name, fence).await;
         }
     }
 }
