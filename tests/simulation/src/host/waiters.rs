@@ -72,7 +72,9 @@ impl Ledger {
                 waiter.channel = asked.args.get(8).cloned();
             }
             let outcome = reply.and_then(outcome);
-            if let (Some(channel), true, true) = (&waiter.channel, asked.keys.len() == 6, outcome == Some("queued")) {
+            if let (Some(channel), true, true) =
+                (&waiter.channel, asked.keys.len() == 6, reply.is_some_and(counts_report))
+            {
                 self.reports.insert(channel.clone(), now);
             }
             if outcome == Some("queued") {
@@ -172,6 +174,12 @@ impl Ledger {
             }
         }
     }
+}
+
+/// Whether a report counts: the server ignores one that comes before its client has subscribed.
+fn counts_report(reply: &Value) -> bool {
+    let is_subscribed = matches!(reply, Value::Array(fields) if matches!(fields.get(6), Some(Value::Int(1..))));
+    outcome(reply) == Some("queued") && is_subscribed
 }
 
 /// What callers give up.
