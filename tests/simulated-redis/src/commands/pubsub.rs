@@ -56,6 +56,6 @@ pub(crate) fn channels(call: &mut Call<'_>) -> Reply {
     let all: std::collections::BTreeSet<_> =
         call.state.clients.values().flat_map(|client| client.channels.iter()).collect();
     let pattern = call.args.get(2);
-    let wanted = all.into_iter().filter(|channel| pattern.is_none_or(|pattern| glob::matches(pattern, channel)));
-    Ok(Value::Array(wanted.map(bulk).collect()))
+    let matching = all.into_iter().filter(|channel| pattern.is_none_or(|pattern| glob::matches(pattern, channel)));
+    Ok(Value::Array(matching.map(bulk).collect()))
 }

@@ -47,7 +47,7 @@ impl Options {
 
     fn select(&self, call: &mut Call<'_>, key: &Key) -> bool {
         let type_name = call.state.entry(key).map(|entry| entry.type_name());
-        type_name.is_some_and(|name| self.type_name.as_deref().is_none_or(|wanted| wanted == name))
+        type_name.is_some_and(|name| self.type_name.as_deref().is_none_or(|expected| expected == name))
             && self.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, &key.1))
     }
 }

@@ -11,9 +11,10 @@ pub(crate) fn time(call: &mut Call<'_>) -> Reply {
 }
 
 pub(crate) fn info(call: &mut Call<'_>) -> Reply {
-    let wanted: Vec<_> = (1..call.args.len()).map(|at| call.word(at)).collect();
+    let sections: Vec<_> = (1..call.args.len()).map(|at| call.word(at)).collect();
     let wants = |section: &str| {
-        wanted.is_empty() || wanted.iter().any(|word| [section, "all", "default", "everything"].contains(&&word[..]))
+        sections.is_empty()
+            || sections.iter().any(|word| [section, "all", "default", "everything"].contains(&&word[..]))
     };
     let mut sections = Vec::new();
     if wants("server") {

@@ -171,7 +171,7 @@ impl Caller {
         granted
     }
 
-    /// A caller was told of a holder, which must be a call that wanted the lock, and not itself.
+    /// A caller was told of a holder, which must be another call for the lock.
     pub(super) fn told_of(&self, name: &str, owner: &str, label: &str, started: Duration) {
         let is_real = self.world.ledger(|ledger, _| {
             let values = ledger.values.iter().filter(|(value, _)| label_of(value) == owner);
