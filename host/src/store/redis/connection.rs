@@ -170,7 +170,7 @@ impl Connection {
             // If this fails, the connection broke, and its subscriptions with it.
             _ = client.unsubscribe(channel).await;
         }
-        self.subscriptions.forget(channel);
+        self.subscriptions.unsubscribed(channel);
     }
 
     /// Handles what the server sends without being asked.

@@ -122,11 +122,13 @@ impl Subscriptions {
         channel.unsubscribe_pending.then(|| channel.lock.clone())
     }
 
-    /// Forgets a channel if it has no subscribers.
-    pub(super) fn forget(&self, channel: &str) {
+    /// The channel was unsubscribed from. Forgets it, unless it has subscribers again: the last of them unsubscribes once more.
+    pub(super) fn unsubscribed(&self, name: &str) {
         let mut table = self.table();
-        if table.channels.get(channel).is_some_and(|channel| channel.queues.is_empty()) {
-            table.channels.remove(channel);
+        let Some(channel) = table.channels.get_mut(name) else { return };
+        channel.unsubscribe_pending = false;
+        if channel.queues.is_empty() {
+            table.channels.remove(name);
         }
     }
 
@@ -349,8 +351,27 @@ mod tests {
         assert_eq!((idle.load(Ordering::Relaxed), subscriptions.idle_channel("wake").is_some()), (0, false));
         drop(second);
         assert_eq!((idle.load(Ordering::Relaxed), subscriptions.idle_channel("wake").is_some()), (1, true));
-        subscriptions.forget("wake");
+        subscriptions.unsubscribed("wake");
         assert!(subscriptions.table().channels.is_empty());
+    }
+
+    #[test]
+    fn a_subscriber_that_comes_while_the_channel_is_unsubscribed_from_unsubscribes_again_when_it_leaves() {
+        let (subscriptions, idle) = (Arc::<Subscriptions>::default(), Arc::<AtomicUsize>::default());
+        let subscribe = || {
+            let idle = idle.clone();
+            subscriptions.subscribe(place("job", "value"), move |_| _ = idle.fetch_add(1, Ordering::Relaxed))
+        };
+        let leave = |subscriber: Subscriber<'_>| {
+            *subscriber.lock().try_lock().unwrap() = Some(1);
+            drop(subscriber);
+        };
+        leave(subscribe());
+        assert!(subscriptions.idle_channel("wake").is_some());
+        let second = subscribe();
+        subscriptions.unsubscribed("wake");
+        leave(second);
+        assert_eq!(idle.load(Ordering::Relaxed), 2);
     }
 
     #[test]
