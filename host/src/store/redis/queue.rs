@@ -296,15 +296,18 @@ impl Waiter<'_> {
                 outcome = self.set().await;
             }
         }
-        self.subscriber.set_queued(outcome.is_err());
-        outcome
+        self.left_with(outcome)
     }
 
     /// The last step of a wait.
-    async fn leave(mut self) -> Result<SetOutcome, CacheError> {
+    async fn leave(self) -> Result<SetOutcome, CacheError> {
         let outcome = self.set().await;
+        self.left_with(outcome)
+    }
+
+    fn left_with(mut self, outcome: Result<SetOutcome, CacheError>) -> Result<SetOutcome, CacheError> {
         self.subscriber.set_queued(outcome.is_err());
-        outcome
+        outcome.map_err(|error| self.failed(error))
     }
 
     async fn set(&self) -> Result<SetOutcome, CacheError> {
