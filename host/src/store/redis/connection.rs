@@ -77,10 +77,6 @@ impl Connection {
         &self.address
     }
 
-    pub(super) fn random(&self) -> &Random {
-        &self.settings.random
-    }
-
     pub(super) fn timeout(&self) -> Duration {
         self.settings.timeout
     }

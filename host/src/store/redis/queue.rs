@@ -30,6 +30,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 const UNKNOWN: u64 = 0;
 /// How long to wait before an unconfirmed lock is requested again.
 const CONFIRM_DELAY: Duration = Duration::from_millis(100);
+/// What those wait with that only watch. All of a client share an entry, so entries that are left behind do not pile up.
+const WATCH: &str = "watch";
 /// How often a waiter tries again whose server is away.
 const OUTAGE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -89,11 +91,10 @@ impl Redis {
     pub(super) async fn watch_key(&self, name: &str, wait: Duration) -> Result<(), CacheError> {
         let (ends, keys) = (now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
-        let value = format!("watch {:016x}", self.connection.random().u64());
-        let entry = [self.connection.client_id(), "0", &value].join(&SEPARATOR.to_string());
-        let place = Place { channel: &channel, queue: &keys.queue, name, value: &value, entry: &entry };
+        let entry = [self.connection.client_id(), "0", WATCH].join(&SEPARATOR.to_string());
+        let place = Place { channel: &channel, queue: &keys.queue, name, value: WATCH, entry: &entry };
         let subscriber = self.subscriber(place);
-        let (keys, channel, entry, value) = (&keys, &channel[..], &entry[..], &value[..]);
+        let (keys, channel, entry, value) = (&keys, &channel[..], &entry[..], WATCH);
         let ttl = Duration::ZERO;
         Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
             .watch()
@@ -168,9 +169,13 @@ impl Waiter<'_> {
     }
 
     async fn watch(mut self) -> Result<(), CacheError> {
-        _ = self.subscribe(false).await?;
-        let Enqueued::Queued(interval) = self.enqueue(true).await? else { return Ok(()) };
-        _ = timeout(interval.min(self.left()), self.subscriber.woken()).await;
+        while !self.left().is_zero() {
+            _ = self.subscribe(false).await?;
+            let Enqueued::Queued(interval) = self.enqueue(true).await? else { break };
+            if timeout(interval.min(self.left()), self.subscriber.woken()).await.is_ok() {
+                break;
+            }
+        }
         Ok(())
     }
 
