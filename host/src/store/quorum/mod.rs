@@ -5,11 +5,12 @@
 //! - `store`: the quorum as a [`Cache`](crate::Cache). `members`: one question to all members; `replies`: what they answered so far.
 //! - `candidate`: the rounds of votes in which a caller becomes the holder; `tally`: what the votes of a round decide; `ballots`: the
 //!   numbers of the rounds, of which the fencing tokens are made.
-//! - `extension`: an extension, and the restoration of members that lost the lock.
+//! - `deletion`: a release; `extension`: an extension, and the restoration of members that lost the lock.
 //! - `wait_queues`: the callers of this process that wait.
 
 mod ballots;
 mod candidate;
+mod deletion;
 mod extension;
 mod members;
 mod replies;

@@ -9,7 +9,6 @@ use tokio::time::{sleep, timeout};
 
 use super::Quorum;
 use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
-use super::members::{ASSUMED_TTL, Answer, Answers};
 use super::replies::{Replies, by_value, of_majority};
 use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome};
 use crate::time::{after, now};
@@ -58,25 +57,7 @@ impl Cache for Quorum {
     }
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
-        let mut answers = self.ask(|member| {
-            let (key, value) = (key.to_owned(), value.to_owned());
-            async move { member.delete_if_equal(&key, &value).await }
-        });
-        let (mut replies, mut outcome) = (Replies::of(self.members.len()), None);
-        while outcome.is_none()
-            && let Some((member, answer)) = answers.next().await
-        {
-            replies.add(member, answer);
-            outcome = deleted(&replies);
-        }
-        // A member without the value may still be restored: the withdrawal prevents that.
-        let needs_withdrawal: fn(&_) -> _ = match outcome {
-            Some(DeleteOutcome::Deleted) => |answer| !matches!(answer, Ok(DeleteOutcome::Deleted)),
-            _ => Result::is_err,
-        };
-        let result = outcome.ok_or_else(|| self.failure(&replies));
-        self.withdraw_from(key, value, &replies, answers, needs_withdrawal);
-        result
+        self.delete(key, value).await
     }
 
     /// Answers when a majority of the members has; the others are asked again in the background.
@@ -156,32 +137,6 @@ impl Quorum {
         _ = timeout(wait, free).await;
     }
 
-    /// Withdraws the value in the background from each member that needs it, now and as the rest of the answers come.
-    fn withdraw_from<T: Send + 'static>(
-        &self,
-        key: &str,
-        value: &str,
-        replies: &Replies<T>,
-        mut answers: Answers<T>,
-        needs_withdrawal: fn(&Answer<T>) -> bool,
-    ) {
-        for (member, answer) in replies.all() {
-            if needs_withdrawal(answer) {
-                self.withdraw_later(member, key, value, ASSUMED_TTL, None);
-            }
-        }
-        if replies.open() > 0 {
-            let (quorum, key, value) = (self.clone(), key.to_owned(), value.to_owned());
-            self.tasks.spawn(async move {
-                while let Some((member, answer)) = answers.next().await {
-                    if needs_withdrawal(&answer) {
-                        quorum.withdraw_later(member, &key, &value, ASSUMED_TTL, None);
-                    }
-                }
-            });
-        }
-    }
-
     fn split(&self) -> CacheError {
         let message = format!(
             "no caller had a majority of the {} caches within {:?}: several contend, or one went away; try again",
@@ -190,25 +145,6 @@ impl Quorum {
         );
         CacheError::new(ErrorKind::Unavailable, message)
     }
-}
-
-/// What a majority of the members says of a deletion so far.
-fn deleted(replies: &Replies<DeleteOutcome>) -> Option<DeleteOutcome> {
-    let count = |outcome| replies.count(|answer| *answer == outcome);
-    let (deleted, different, absent) =
-        (count(DeleteOutcome::Deleted), count(DeleteOutcome::Different), count(DeleteOutcome::Absent));
-    if deleted >= replies.majority() {
-        return Some(DeleteOutcome::Deleted);
-    }
-    if different >= replies.majority() {
-        return Some(DeleteOutcome::Different);
-    }
-    if replies.is_more_than_a_minority(different + absent) {
-        return Some(DeleteOutcome::Absent);
-    }
-    // The members that failed may have been part of the majority.
-    let is_complete = replies.open() == 0 && !replies.is_more_than_a_minority(replies.failed());
-    is_complete.then_some(DeleteOutcome::Deleted)
 }
 
 /// What a majority of the members has so far, if that is certain.
