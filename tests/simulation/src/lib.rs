@@ -16,7 +16,7 @@
 //!   what happened, in words.
 //! - `campaign`: many seeds; `explore`: every small world; `shrink`: the simplest world that fails.
 //! - `broken_rules`, `broken_queues`, `guest_variants`: what must be caught.
-//! - `quorum`: worlds of another kind, for the store that is made of several. `host`: worlds of the whole host.
+//! - `host`: worlds of the whole host.
 
 mod broken_queues;
 mod broken_rules;
@@ -36,10 +36,10 @@ mod invariants;
 mod ledger;
 mod network;
 mod orphan;
+mod panics;
 mod port;
 mod process;
 mod queue;
-mod quorum;
 mod request;
 mod retry;
 mod rules;
@@ -80,10 +80,6 @@ pub use host::{
 };
 pub use invariants::{Invariant, Violation};
 pub use queue::Verdict;
-pub use quorum::{
-    Flaw, Plan, QuorumCampaign, QuorumEnded, QuorumInvariant, QuorumViolation, quorum_campaign, quorum_report,
-    run_quorum, shrink_quorum,
-};
 pub use request::{Applied, HandOff, Notice, Outcome, Queued, Reply, Request, Step};
 pub use rules::{Honest, Rules, Script};
 pub use run::{Cast, Ended, run};

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use locker_simulation::{
-    Cast, Choices, HostCampaign, HostPlan, Plan, Size, Small, campaign, explore_all, failure_of, host_campaign,
-    host_report, host_variants, quorum_campaign, quorum_report, report, run, run_host, run_quorum, shrink,
+    Cast, Choices, HostCampaign, HostPlan, Size, Small, campaign, explore_all, failure_of, host_campaign, host_report,
+    host_variants, report, run, run_host, shrink,
 };
 
 /// Runs the lock's component in simulated worlds, in which everything that can go wrong does.
@@ -27,15 +27,12 @@ struct Args {
     /// one thing that goes wrong. This takes minutes.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     small: bool,
-    /// Runs worlds of a quorum instead: its own code over simulated members.
-    #[arg(long, conflicts_with = "small")]
-    quorum: bool,
     /// Runs worlds of whole hosts instead: lockers as they ship over servers that run the scripts as they ship.
-    #[arg(long, conflicts_with_all = ["small", "quorum"])]
+    #[arg(long, conflicts_with = "small")]
     host: bool,
-    /// Runs hosts and scripts that are broken on purpose, and says how each is caught.
-    #[arg(long, requires = "host")]
-    broken: bool,
+    /// Runs hosts and scripts that are broken on purpose, or the one of this name, and says how each is caught.
+    #[arg(long, requires = "host", num_args = 0..=1, value_name = "NAME")]
+    broken: Option<Option<String>>,
 }
 
 fn main() -> ExitCode {
@@ -53,34 +50,17 @@ fn main() -> ExitCode {
 fn simulate(args: &Args) -> wasmtime::Result<bool> {
     let started = Instant::now();
     if let Some(seed) = args.seed {
-        return match (args.quorum, args.host) {
-            (true, _) => Ok(replay_quorum(seed)),
-            (_, true) => Ok(replay_host(seed)),
-            _ => replay(seed),
-        };
+        return if args.host { Ok(replay_host(seed)) } else { replay(seed) };
     }
     if args.small {
         return small();
     }
-    if args.broken {
-        return Ok(broken_hosts(args.from..args.from.saturating_add(args.seeds)));
+    if let Some(name) = &args.broken {
+        return Ok(broken_hosts(name.as_deref(), &(args.from..args.from.saturating_add(args.seeds))));
     }
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} worlds, {per_sec}, {eta} left");
     let bar = ProgressBar::new(args.seeds).with_style(style.map_err(wasmtime::Error::from)?);
     let seeds = args.from..args.from.saturating_add(args.seeds);
-    if args.quorum {
-        let done = quorum_campaign(None, seeds, |worlds| bar.inc(worlds));
-        bar.finish_and_clear();
-        let (worlds, granted, failed, losses) = (done.worlds, done.granted, done.failed, done.losses);
-        println!(
-            "{worlds} worlds, {granted} grants, {failed} failed calls, {losses} losses, {:.1?}",
-            started.elapsed()
-        );
-        if let Some((seed, _)) = &done.failure {
-            print!("{}", quorum_report(*seed, None));
-        }
-        return Ok(done.failure.is_none());
-    }
     if args.host {
         let done = host_campaign(None, seeds, |worlds| bar.inc(worlds));
         bar.finish_and_clear();
@@ -116,17 +96,6 @@ fn replay(seed: u64) -> wasmtime::Result<bool> {
     Ok(true)
 }
 
-fn replay_quorum(seed: u64) -> bool {
-    let ended = run_quorum(&Plan::of(seed), None, true);
-    ended.trace.iter().for_each(|line| println!("{line}"));
-    if let Some(violation) = &ended.violation {
-        println!("violated: {violation}\n\nsimpler:\n\n{}", quorum_report(seed, None));
-        return false;
-    }
-    println!("all that must be so was so");
-    true
-}
-
 fn replay_host(seed: u64) -> bool {
     let ended = run_host(&HostPlan::of(seed), None, true);
     ended.trace.iter().for_each(|line| println!("{line}"));
@@ -153,9 +122,9 @@ fn small() -> wasmtime::Result<bool> {
 }
 
 /// Whether each host that is broken on purpose is caught.
-fn broken_hosts(seeds: std::ops::Range<u64>) -> bool {
+fn broken_hosts(name: Option<&str>, seeds: &std::ops::Range<u64>) -> bool {
     let mut caught = true;
-    for variant in host_variants() {
+    for variant in host_variants().filter(|variant| name.is_none_or(|name| name == variant.name)) {
         let done = host_campaign(Some(variant), seeds.clone(), |_| ());
         let how = done.failure.and_then(|(seed, ended)| Some(format!("seed {seed}: {}", ended.violation?)));
         caught &= variant.applies() && how.is_some();

@@ -119,6 +119,53 @@ const SCRIPTS: &[Variant] = &[
     Variant::script("no_waiter_is_live", "elseif (subscribed and reported_at) or", "elseif"),
 ];
 
+/// Scripts of members of a quorum that are broken in one line.
+const MEMBERS: &[Variant] = &[
+    Variant::script(
+        "withdraws_any_vote",
+        "if tonumber(its_fence) >= tonumber(first) and tonumber(its_fence) <= tonumber(fence) then",
+        "if true then",
+    ),
+    Variant::script(
+        "votes_have_fences_of_the_member",
+        "return store_with(lock, counter, now, value, ttl, fence, last)",
+        "return store_with(lock, counter, now, value, ttl, string.format('%.0f', math.max(last + 1, now)), last)",
+    ),
+    Variant::script(
+        "restores_with_a_fence_of_the_member",
+        "return store_with(lock, counter, now, value, ttl, fence, last_fence(counter))",
+        "return store_with(lock, counter, now, value, ttl, string.format('%.0f', now), last_fence(counter))",
+    ),
+    Variant::script(
+        "keeps_votes",
+        "if present and holds(present, value) then\n  local _, its",
+        "if false then\n  local _, its",
+    ),
+    Variant::script("accepts_any_ballot", "if last >= tonumber(fence) then", "if false then"),
+    Variant::script("votes_ignore_the_mark", "elseif redis.call('EXISTS', withdrawn) == 1 then", "elseif false then"),
+    Variant::script(
+        "lets_late_votes_in",
+        "if last < tonumber(fence) then\n  redis.call('SET', counter, fence)",
+        "if false then",
+    ),
+    Variant::script(
+        "votes_replace_other_values",
+        "if present and not holds(present, value) then\n  return occupied(lock, now, present)\nelseif present then",
+        "if present and holds(present, value) then",
+    ),
+    Variant::script("keeps_the_first_ballot", "or its_fence >= tonumber(fence) then", "or true then"),
+    Variant::script(
+        "votes_expire_early",
+        "redis.call('SET', lock, value .. '\\31' .. fence, 'PX', ttl)\n  return {now, 'stored'",
+        "redis.call('SET', lock, value .. '\\31' .. fence, 'PX', math.ceil(ttl / 2))\n  return {now, 'stored'",
+    ),
+    Variant::script(
+        "extensions_store",
+        "return {now, 'absent'}\nend\nif not holds(present, ARGV[2]) then",
+        "redis.call('SET', KEYS[1], ARGV[2] .. '\\31' .. string.format('%.0f', now), 'PX', ARGV[3])\n  return {now, 'extended', now}\nend\nif not holds(present, ARGV[2]) then",
+    ),
+];
+
 /// Hosts that are broken in one order.
 const HOSTS: &[Variant] = &[
     Variant::host("never_marks", Flaw::NeverMarks),
@@ -131,9 +178,10 @@ const HOSTS: &[Variant] = &[
     Variant::host("never_unsubscribes", Flaw::NeverUnsubscribes),
     Variant::host("never_reports", Flaw::NeverReports),
     Variant::host("never_leaves_queues", Flaw::NeverLeavesQueues),
+    Variant::host("confirms_at_once", Flaw::ConfirmsAtOnce),
 ];
 
 /// All of them.
 pub fn host_variants() -> impl Iterator<Item = &'static Variant> {
-    SCRIPTS.iter().chain(HOSTS)
+    SCRIPTS.iter().chain(MEMBERS).chain(HOSTS)
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use locker_host::{Error, Locker};
 
-use super::caller::locker_at;
 use super::plan::HostPlan;
 use super::run::runtime;
-use super::world::World;
+use super::store::locker_at;
+use super::world::{Route, World};
 
 /// What all processes share. Clones are the same.
 #[derive(Clone)]
@@ -46,6 +46,6 @@ impl HostWorld {
 impl HostProcess {
     /// Breaks the connection of the process.
     pub fn disconnect(&self) {
-        self.world.0.breaks(self.number, std::time::Duration::ZERO);
+        self.world.0.breaks(Route { process: self.number, site: 0 }, std::time::Duration::ZERO);
     }
 }

@@ -7,9 +7,11 @@ use locker_simulated_redis::{Condition, Persistence};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::moves::moves;
 use super::plan::{Fault, FaultKind, lock_name};
+use super::sites::Sites;
 use super::traffic::observe;
-use super::world::{State, World};
+use super::world::{Route, State, World};
 
 /// After a fault of the server, clients notice and come back.
 const RECOVERY: Duration = Duration::from_secs(1);
@@ -28,22 +30,29 @@ async fn happens(world: Arc<World>, fault: Fault) {
     sleep(Duration::from_millis(fault.from_ms)).await;
     world.tell(|| format!("{:?} for {length:?}", fault.what));
     match fault.what {
-        FaultKind::Break { process } => return world.breaks(process, length),
-        FaultKind::Hang { process } => return world.hangs_for(process, length),
+        FaultKind::Break { process } => return world.breaks(Route { process, site: fault.site }, length),
+        FaultKind::Hang { process } => return world.hangs_for(Route { process, site: fault.site }, length),
+        FaultKind::Move { name } => {
+            let until = 2 * length + RECOVERY;
+            change(&world, |state, now| {
+                (0..state.sites.all.len()).for_each(|site| state.ledger.disturbed(None, site, now + until));
+            });
+            return moves(&world, name, length).await;
+        }
         _ => {}
     }
     change(&world, |state, now| {
-        state.ledger.disturbed(None, now + length + RECOVERY);
-        begins(state, fault.what, now, length);
+        state.ledger.disturbed(None, fault.site, now + length + RECOVERY);
+        begins(state, fault, now, length);
     });
     if matches!(fault.what, FaultKind::CutAll | FaultKind::Restart { .. } | FaultKind::FailOver) {
-        world.cut_all();
+        world.cut_all(fault.site);
     }
     sleep(length).await;
-    change(&world, |state, _| ends(state, fault.what));
+    change(&world, |state, _| ends(state, fault));
 }
 
-fn change(world: &World, change: impl FnOnce(&mut State, Duration)) {
+pub(super) fn change(world: &World, change: impl FnOnce(&mut State, Duration)) {
     let now = world.now();
     let state = &mut *world.state();
     observe(state, now);
@@ -54,45 +63,62 @@ fn change(world: &World, change: impl FnOnce(&mut State, Duration)) {
     }
 }
 
-fn begins(state: &mut State, fault: FaultKind, now: Duration, length: Duration) {
-    let site = &mut state.site;
-    match fault {
+fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
+    let (is_quorum, ledger) = (state.ledger.is_quorum(), &mut state.ledger);
+    let loses =
+        matches!(fault.what, FaultKind::Restart { empty: true } | FaultKind::SetClock { .. } | FaultKind::Evict { .. });
+    let fault = if loses && is_quorum { survivable(&mut state.sites, fault, now) } else { fault };
+    if loses && is_quorum {
+        ledger.survived += 1;
+    } else if loses || (fault.what == FaultKind::FailOver && !state.waits_for_replica) {
+        ledger.loses();
+    }
+    let site = &mut state.sites.all[fault.site];
+    match fault.what {
         FaultKind::Stop => site.stopped_until = site.stopped_until.max(now + length),
         FaultKind::Restart { empty } => {
             let persistence = if empty { Persistence::Nothing } else { Persistence::Everything };
             site.restart(persistence, now, length);
-            if empty {
-                state.ledger.loses();
-                state.ledger.fences_are_lost = true;
-            }
+            ledger.fences_are_lost |= empty && !is_quorum;
         }
         FaultKind::FlushScripts => site.primary(now).flush_scripts(),
         FaultKind::SetClock { by_ms } => {
             site.step_clock(by_ms);
-            state.ledger.loses();
-            state.ledger.clock_is_back |= by_ms < 0;
+            ledger.clock_is_back |= by_ms < 0;
         }
         FaultKind::FailOver => {
             site.fail_over(now, length);
-            state.ledger.loses();
+            // What the replica has not confirmed is lost: no lock, but perhaps a release.
+            ledger.losses += 1;
             // The clocks of the two differ.
-            (state.ledger.fences_are_lost, state.ledger.clock_is_back) = (true, true);
+            ledger.clock_is_back = true;
+            ledger.fences_are_lost |= !state.waits_for_replica;
         }
         FaultKind::Busy => site.primary(now).set_condition(Condition::Busy),
         FaultKind::Loading => site.primary(now).set_condition(Condition::Loading),
         FaultKind::Full => site.primary(now).set_memory_full(true),
-        FaultKind::Evict { name } => {
-            state.ledger.loses();
-            site.primary(now).evict(format!("lock:{}", lock_name(name)).as_bytes());
-        }
+        FaultKind::Evict { name } => _ = site.primary(now).evict(format!("lock:{}", lock_name(name)).as_bytes()),
         FaultKind::Refuse => _ = site.primary(now).set_user("default", &["-publish"]),
-        FaultKind::CutAll | FaultKind::Break { .. } | FaultKind::Hang { .. } => {}
+        FaultKind::CutAll | FaultKind::Break { .. } | FaultKind::Hang { .. } | FaultKind::Move { .. } => {}
     }
 }
 
+/// A quorum promises nothing if it loses what no majority of the others keeps. Then something less happens.
+fn survivable(sites: &mut Sites, fault: Fault, now: Duration) -> Fault {
+    let what = match fault.what {
+        FaultKind::Restart { .. } => FaultKind::Restart { empty: sites.may_lose(fault.site, now) },
+        FaultKind::Evict { name } if !sites.may_evict(fault.site, lock_name(name), now) => FaultKind::FlushScripts,
+        FaultKind::SetClock { by_ms } if !sites.may_lose(fault.site, now) => {
+            FaultKind::SetClock { by_ms: -by_ms.abs() }
+        }
+        what => what,
+    };
+    Fault { what, ..fault }
+}
+
 /// The fault is over, on all servers: another one may serve since.
-fn ends(state: &mut State, fault: FaultKind) {
-    state.site.all(|server| match fault {
+fn ends(state: &mut State, fault: Fault) {
+    state.sites.all[fault.site].all(|server| match fault.what {
         FaultKind::Busy | FaultKind::Loading => server.set_condition(Condition::Serving),
         FaultKind::Full => server.set_memory_full(false),
         FaultKind::Refuse => _ = server.set_user("default", &["+publish"]),

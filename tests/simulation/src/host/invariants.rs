@@ -9,6 +9,8 @@ pub enum HostInvariant {
     AtMostOneHolder,
     /// A later grant has a higher fence.
     FencesIncrease,
+    /// All answers about a lease name the same fence.
+    OneFencePerLease,
     /// A holder's write is accepted, and no older holder's write after it.
     WritesAreFenced,
     /// A lease that is valid is in the store.

@@ -3,8 +3,8 @@
 use fastrand::Rng;
 use locker_simulated_redis::Version;
 
-use super::plan::{Attempt, Ends, Fault, FaultKind, Habits, HostPlan, Process, Step, Style};
-use crate::quorum::mixed;
+use super::plan::{Attempt, Clock, Ends, Fault, FaultKind, Habits, HostPlan, Process, Step, Style, Topology, mixed};
+use super::quorums;
 
 /// Faults happen in the first part of a world.
 const FAULTS_MS: u64 = 12_000;
@@ -12,24 +12,53 @@ const FAULTS_MS: u64 = 12_000;
 pub(crate) fn plan(seed: u64) -> HostPlan {
     let mut rng = Rng::with_seed(mixed(&[seed]));
     let versions = [Version::Redis6, Version::Redis7, Version::Redis8, Version::Valkey8, Version::Valkey9];
-    let (calm, replica) = (rng.u32(0..4) == 0, rng.u32(0..4) == 0);
-    let mut plan = HostPlan {
-        version: versions[rng.usize(0..5)],
+    let plan = HostPlan { version: versions[rng.usize(0..5)], ..HostPlan::empty(seed) };
+    match rng.u32(0..20) {
+        0 => quorums::contention(plan, &mut rng),
+        1 => quorums::rolling(plan, &mut rng),
+        2..6 => chaos(quorums::members(plan, &mut rng), &mut rng),
+        6..8 => chaos(confirmed(plan, &mut rng), &mut rng),
+        8..11 => chaos(cluster(plan, &mut rng), &mut rng),
+        _ => chaos(replicated(plan, &mut rng), &mut rng),
+    }
+}
+
+/// One server, with a replica or without one.
+fn replicated(plan: HostPlan, rng: &mut Rng) -> HostPlan {
+    let replica = rng.u32(0..4) == 0;
+    HostPlan {
         lag_ms: replica.then(|| [1, rng.u64(1..2_000)][rng.usize(0..2)]),
         replica_ahead_micros: rng.u64(0..5_000_000),
-        network: network(&mut rng, calm),
-        ..HostPlan::empty(seed)
-    };
+        ..plan
+    }
+}
+
+/// A server whose locks count once its replica has confirmed them.
+fn confirmed(plan: HostPlan, rng: &mut Rng) -> HostPlan {
+    HostPlan { lag_ms: Some(rng.u64(0..500)), waits_for_replica: true, ..plan }
+}
+
+/// Servers that divide the slots, each with a replica or without one.
+fn cluster(plan: HostPlan, rng: &mut Rng) -> HostPlan {
+    let clocks = vec![Clock::default(); rng.usize(2..=3)];
+    HostPlan { topology: Topology::Cluster, clocks, lag_ms: rng.bool().then(|| rng.u64(0..300)), ..plan }
+}
+
+/// Anything happens.
+fn chaos(plan: HostPlan, rng: &mut Rng) -> HostPlan {
+    let calm = rng.u32(0..4) == 0;
+    let mut plan = HostPlan { network: network(rng, calm), ..plan };
     let processes = if rng.u32(0..10) == 0 { rng.usize(4..=8) } else { rng.usize(1..=4) };
     let world = World { names: [1, 1, 2][rng.usize(0..3)], waits: rng.u32(1..=4), crashes: !calm && rng.bool() };
     for _ in 0..processes {
-        let callers = (0..[1, 1, 2, 3][rng.usize(0..4)]).map(|_| caller(&mut rng, world));
+        let callers = (0..[1, 1, 2, 3][rng.usize(0..4)]).map(|_| caller(rng, world));
         let callers = callers.collect();
         plan.processes.push(Process { callers });
     }
     if !calm {
         for _ in 0..rng.usize(1..=4) {
-            plan.faults.push(fault(&mut rng, processes, replica));
+            let fault = fault(rng, &plan);
+            plan.faults.push(fault);
         }
     }
     plan
@@ -38,7 +67,7 @@ pub(crate) fn plan(seed: u64) -> HostPlan {
 fn network(rng: &mut Rng, calm: bool) -> Habits {
     let latency_ms = [0, 1, 1, 5, 30][rng.usize(0..5)];
     let mut odds = |most: u64| if !calm && rng.u32(0..3) == 0 { rng.u64(0..most) } else { 0 };
-    Habits { latency_ms, delayed: odds(60), broken: odds(60) }
+    Habits { latency_ms, delayed: odds(60), broken: odds(120) }
 }
 
 /// What all callers of a world have in common.
@@ -88,9 +117,11 @@ fn attempt(rng: &mut Rng, world: World, name: usize) -> Attempt {
     }
 }
 
-fn fault(rng: &mut Rng, processes: usize, replica: bool) -> Fault {
-    let process = rng.usize(0..processes);
+fn fault(rng: &mut Rng, plan: &HostPlan) -> Fault {
+    let (process, site) = (rng.usize(0..plan.processes.len()), rng.usize(0..plan.clocks.len()));
     let what = match rng.u32(0..24) {
+        _ if plan.is_cluster() && rng.u32(0..3) == 0 => FaultKind::Move { name: rng.usize(0..2) },
+        _ if plan.waits_for_replica && rng.bool() => FaultKind::FailOver,
         0..5 => FaultKind::Break { process },
         5..9 => FaultKind::Hang { process },
         9 | 10 => FaultKind::Stop,
@@ -104,8 +135,8 @@ fn fault(rng: &mut Rng, processes: usize, replica: bool) -> Fault {
         19 => FaultKind::Full,
         20 => FaultKind::Evict { name: 0 },
         21 => FaultKind::Refuse,
-        _ if replica => FaultKind::FailOver,
+        _ if plan.lag_ms.is_some() => FaultKind::FailOver,
         _ => FaultKind::Break { process },
     };
-    Fault { from_ms: rng.u64(0..FAULTS_MS), for_ms: [rng.u64(0..100), rng.u64(0..7_000)][rng.usize(0..2)], what }
+    Fault { site, from_ms: rng.u64(0..FAULTS_MS), for_ms: [rng.u64(0..100), rng.u64(0..7_000)][rng.usize(0..2)], what }
 }

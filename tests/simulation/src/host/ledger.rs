@@ -1,17 +1,18 @@
 //! Who holds which lock, as the callers know it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 
 use locker_host::Guard;
 
 use super::invariants::HostInvariant::{
-    AtMostOneHolder, ExtensionsTellTheTruth, FencesIncrease, GrantsHaveTime, LeasesLast, ReleasesTellTheTruth,
-    WaitersAreTold, WritesAreFenced,
+    AtMostOneHolder, ExtensionsTellTheTruth, FencesIncrease, GrantsHaveTime, LeasesLast, OneFencePerLease,
+    ReleasesTellTheTruth, WaitersAreTold, WritesAreFenced,
 };
 use super::invariants::{HostInvariant, HostViolation};
-use super::truth::{Truth, Value};
+use super::plan::HostPlan;
+use super::truth::{Seen, Truth, Value};
 use super::waiters::{Call, Waiter};
 
 /// The longest that it takes to tell a waiter of its lock.
@@ -19,6 +20,12 @@ const MOST_UNTOLD: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub(super) struct Ledger {
+    /// How many sites there are, how many must be well for a call to succeed, and how many must agree.
+    sites: usize,
+    needed: usize,
+    /// How long replicas take to confirm what the callers of a process wrote, one after the other.
+    confirmed_within: Duration,
+    pub(super) majority: usize,
     pub(super) leases: Vec<Lease>,
     /// The calls that take locks, by their labels.
     pub(super) calls: BTreeMap<String, Call>,
@@ -28,15 +35,21 @@ pub(super) struct Ledger {
     pub(super) reports: BTreeMap<String, Duration>,
     /// What is under the keys of locks.
     pub(super) truths: BTreeMap<&'static str, Truth>,
-    /// All values that were stored.
+    /// All values that were stored by so many sites as must agree.
     pub(super) values: BTreeMap<String, Value>,
+    /// The values that were withdrawn, and from which site.
+    pub(super) withdrawn: BTreeSet<(String, usize)>,
+    /// When each site last had a value.
+    pub(super) seen: BTreeMap<String, Seen>,
     pub(super) stores: u64,
     pub(super) guards: Vec<(String, String, Weak<Guard>)>,
     resources: BTreeMap<String, (u64, u64)>,
-    /// Until when something was wrong with the network of a process, or with the server.
-    disturbed: BTreeMap<Option<usize>, Duration>,
+    /// Until when something was wrong between a process and a site, or with the site.
+    disturbed: BTreeMap<(Option<usize>, usize), Duration>,
     /// How often data was lost, or a clock was set.
     pub(super) losses: u64,
+    /// How often a minority of a quorum did.
+    pub(super) survived: u64,
     /// A server's clock shows less than one did before.
     pub(super) clock_is_back: bool,
     /// A server lost its fences.
@@ -69,6 +82,22 @@ pub(super) struct Granted<'a> {
 }
 
 impl Ledger {
+    pub(super) fn new(plan: &HostPlan) -> Self {
+        let lag = Duration::from_millis(plan.lag_ms.unwrap_or(0));
+        let confirmed_within = if plan.waits_for_replica { 8 * lag } else { Duration::ZERO };
+        Self {
+            confirmed_within,
+            sites: plan.clocks.len(),
+            needed: plan.needed(),
+            majority: plan.majority(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn is_quorum(&self) -> bool {
+        self.majority > 1
+    }
+
     pub(super) fn violated(&mut self, invariant: HostInvariant, what: String) {
         self.violation.get_or_insert(HostViolation { invariant, what });
     }
@@ -78,15 +107,24 @@ impl Ledger {
         self.fences_are_lost && self.clock_is_back
     }
 
-    /// Something is wrong until then with the network of a process, or with the server.
-    pub(super) fn disturbed(&mut self, process: Option<usize>, until: Duration) {
-        let disturbed = self.disturbed.entry(process).or_default();
+    /// Something is wrong until then between a process and a site, or with the site.
+    pub(super) fn disturbed(&mut self, process: Option<usize>, site: usize, until: Duration) {
+        let disturbed = self.disturbed.entry((process, site)).or_default();
         *disturbed = until.max(*disturbed);
     }
 
-    /// Whether nothing was wrong since then for a process.
+    /// Whether nothing was wrong since then for a process; in a quorum, with a majority of the sites.
     pub(super) fn is_healthy(&self, process: usize, since: Duration) -> bool {
-        [None, Some(process)].iter().all(|what| self.disturbed.get(what).is_none_or(|until| *until < since))
+        let is_healthy = |site: &usize| {
+            let kinds = [(None, *site), (Some(process), *site)];
+            kinds.iter().all(|what| self.disturbed.get(what).is_none_or(|until| *until < since))
+        };
+        (0..self.sites).filter(is_healthy).count() >= self.needed
+    }
+
+    /// Whether nothing has gone wrong at all.
+    pub(super) fn is_calm(&self) -> bool {
+        self.disturbed.is_empty()
     }
 
     /// The server lost data that all leases so far depend on.
@@ -104,7 +142,10 @@ impl Ledger {
         }
         let excused = self.values.get(token).is_some_and(|value| value.excused);
         let since = self.values.get(token).map_or(now, |value| value.since);
-        if now > since + MOST_UNTOLD && self.is_healthy(process, since.saturating_sub(MOST_UNTOLD)) {
+        if !self.is_quorum()
+            && now > since + MOST_UNTOLD + self.confirmed_within
+            && self.is_healthy(process, since.saturating_sub(MOST_UNTOLD))
+        {
             self.violated(WaitersAreTold, format!("{token} has {name} since {since:?}, and learns of it at {now:?}"));
         }
         let last = self.leases.iter().filter(|lease| lease.name == name).map(|lease| lease.fence).max();
@@ -123,9 +164,13 @@ impl Ledger {
     }
 
     /// An extension was granted.
-    pub(super) fn extended(&mut self, token: &str, deadline: Duration) {
-        if let Some(lease) = self.lease(token) {
-            lease.deadline = deadline;
+    pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration) {
+        let Some(lease) = self.lease(token) else { return };
+        let granted = std::mem::replace(&mut lease.deadline, deadline);
+        let had = lease.fence;
+        if had != fence {
+            let what = format!("{token} had {had} until {granted:?}, and has {fence} until {deadline:?}");
+            self.violated(OneFencePerLease, what);
         }
         self.check_lasts(token, ExtensionsTellTheTruth);
     }
@@ -151,7 +196,8 @@ impl Ledger {
     pub(super) fn released(&mut self, name: &str, token: &str, since: Duration) {
         let is_there = self.truths.get(name).and_then(|truth| truth.entry.as_ref());
         let is_there = is_there.is_some_and(|entry| entry.value == token);
-        let was_there = self.values.get(token).is_some_and(|value| value.last_seen >= since);
+        // A member of a quorum that does not answer may have had it, too.
+        let was_there = self.sites_with(token, since) > 0;
         let excused = self.values.get(token).is_none_or(|value| value.excused);
         if (is_there || !was_there) && !excused {
             self.violated(ReleasesTellTheTruth, format!("{token} is told that it released {name}: {is_there}"));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use locker_simulated_redis::{ClientId, Push};
+use locker_simulated_redis::Push;
 use redis::{RedisResult, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -11,7 +11,8 @@ use tokio::time::sleep;
 
 use super::asked::Words;
 use super::network::Connection;
-use super::world::World;
+use super::sites::Peer;
+use super::world::{Route, World};
 
 /// A request on its way.
 pub(super) struct Arriving {
@@ -31,37 +32,39 @@ pub(super) enum Down {
 pub(super) async fn uplink(
     world: Arc<World>,
     connection: Weak<Connection>,
-    (process, node, client): (usize, usize, ClientId),
+    (process, peer): (usize, Peer),
     mut requests: UnboundedReceiver<Arriving>,
     down: UnboundedSender<(Duration, Down)>,
 ) {
+    let route = Route { process, site: peer.site };
     while let Some(Arriving { words, at, reply }) = requests.recv().await {
         sleep(at.saturating_sub(world.now())).await;
         // What stalls the connection or the server may have begun meanwhile.
-        while let Some(stalled) = world.stalls(process, Some((node, client))) {
+        while let Some(stalled) = world.stalls(route, Some(peer)) {
             sleep(stalled).await;
         }
-        let Some(answer) = world.execute((process, node, client), &words) else {
+        world.replicas_confirm(peer, &words).await;
+        let Some(answer) = world.execute(process, peer, &words) else {
             if let Some(connection) = connection.upgrade() {
                 connection.disconnect();
             }
             continue;
         };
-        _ = down.send((world.now() + world.latency(process), Down::Reply(reply, answer)));
+        _ = down.send((world.now() + world.latency(route), Down::Reply(reply, answer)));
     }
-    world.closed(node, client);
+    world.closed(peer);
 }
 
 /// Delivers what the server sends, as long as the process has the connection.
 pub(super) async fn downlink(
     world: Arc<World>,
     connection: Weak<Connection>,
-    process: usize,
+    route: Route,
     mut replies: UnboundedReceiver<(Duration, Down)>,
 ) {
     while let Some((at, down)) = replies.recv().await {
         sleep(at.saturating_sub(world.now())).await;
-        while let Some(stalled) = world.hangs(process) {
+        while let Some(stalled) = world.hangs(route) {
             sleep(stalled).await;
         }
         let Some(connection) = connection.upgrade() else { return };

@@ -4,9 +4,9 @@
 //!
 //! # Layout
 //!
-//! - `plan`: what a world consists of; `kinds`: which worlds there are.
-//! - `site`: the servers; `faults`: what goes wrong.
-//! - `network`: the connections of a process; `links`: what is on its way on them; `traffic`: how it passes; `asked`: requests in words.
+//! - `plan`: what a world consists of; `kinds` and `quorums`: which worlds there are.
+//! - `site`: a server with its replica; `sites`: all of them; `faults` and `moves`: what goes wrong.
+//! - `store`: the lockers; `network` and `cluster`: the connections of a process; `links`: what is on its way on them; `traffic`: how it passes; `asked`: requests in words.
 //! - `world`: what all share; `run`: one world; `demonstration`: a world that a test plays itself.
 //! - `caller` and `holding`: what processes do; `quiet`: how a world ends.
 //! - `ledger`: who has which lock; `truth`: what servers have; `waiters`: who waits; `invariants`: what must be so.
@@ -17,6 +17,7 @@ mod asked;
 mod broken;
 mod caller;
 mod campaign;
+mod cluster;
 mod demonstration;
 mod faults;
 mod holding;
@@ -24,13 +25,17 @@ mod invariants;
 mod kinds;
 mod ledger;
 mod links;
+mod moves;
 mod network;
 mod patch;
 mod plan;
 mod quiet;
+mod quorums;
 mod run;
 mod shrink;
 mod site;
+mod sites;
+mod store;
 mod traffic;
 mod truth;
 mod variants;

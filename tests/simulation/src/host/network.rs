@@ -1,32 +1,32 @@
 //! Connections to the servers of a world.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, TimedOut};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use locker_host::simulation::{Client, Connector, Push, Pushes};
-use locker_simulated_redis::ClientId;
 use redis::{Arg, Cmd, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::asked::Words;
 use super::links::{Arriving, Down, downlink, uplink};
+use super::sites::Peer;
 use super::variants::Flaw;
-use super::world::World;
+use super::world::{Route, World};
 
-/// The network of one process.
+/// The network between a process and a site.
 pub(super) struct Network {
     pub(super) world: Arc<World>,
-    pub(super) process: usize,
+    pub(super) route: Route,
 }
 
 pub(super) struct Connection {
     world: Arc<World>,
-    pub(super) process: usize,
-    pub(super) node: usize,
-    pub(super) client: ClientId,
+    pub(super) route: Route,
+    pub(super) peer: Peer,
     timeout: Duration,
     pushes: Pushes,
     up: mpsc::UnboundedSender<Arriving>,
@@ -37,47 +37,42 @@ pub(super) struct Connection {
 
 impl Connector for Network {
     fn connect(&self, timeout: Duration, pushes: Pushes) -> RedisFuture<'_, Arc<dyn Client>> {
-        Box::pin(async move {
-            let world = &self.world;
-            sleep(world.latency(self.process)).await;
-            if world.has_crashed(self.process) {
-                return std::future::pending().await;
+        Box::pin(async move { Ok(self.open(timeout, pushes).await? as Arc<dyn Client>) })
+    }
+}
+
+impl Network {
+    pub(super) async fn open(&self, timeout: Duration, pushes: Pushes) -> RedisResult<Arc<Connection>> {
+        let Self { world, route } = self;
+        sleep(world.latency(*route)).await;
+        if world.has_crashed(route.process) {
+            return std::future::pending().await;
+        }
+        if let Some(stalled) = world.stalls(*route, None) {
+            sleep(stalled.min(timeout)).await;
+            if stalled > timeout {
+                return Err(error(TimedOut));
             }
-            if let Some(stalled) = world.stalls(self.process, None) {
-                sleep(stalled.min(timeout)).await;
-                if stalled > timeout {
-                    return Err(error(TimedOut));
-                }
-            }
-            let Some((node, client)) = world.accept() else { return Err(error(ConnectionRefused)) };
-            world.tell(|| format!("p{} connects", self.process));
-            let (up, requests) = mpsc::unbounded_channel();
-            let (down, replies) = mpsc::unbounded_channel();
-            let (process, is_broken, broken) = (self.process, AtomicBool::new(false), Notify::new());
-            let connection = Arc::new(Connection {
-                world: world.clone(),
-                process,
-                node,
-                client,
-                timeout,
-                pushes,
-                up,
-                is_broken,
-                broken,
-            });
-            world.connected(&connection, down.clone());
-            tokio::spawn(uplink(world.clone(), Arc::downgrade(&connection), (process, node, client), requests, down));
-            tokio::spawn(downlink(world.clone(), Arc::downgrade(&connection), process, replies));
-            Ok(connection as Arc<dyn Client>)
-        })
+        }
+        let Some(peer) = world.accept(route.site) else { return Err(error(ConnectionRefused)) };
+        world.tell(|| format!("{route} connects"));
+        let (up, requests) = mpsc::unbounded_channel();
+        let (down, replies) = mpsc::unbounded_channel();
+        let (route, is_broken, broken) = (*route, AtomicBool::new(false), Notify::new());
+        let connection =
+            Arc::new(Connection { world: world.clone(), route, peer, timeout, pushes, up, is_broken, broken });
+        world.connected(&connection, down.clone());
+        tokio::spawn(uplink(world.clone(), Arc::downgrade(&connection), (route.process, peer), requests, down));
+        tokio::spawn(downlink(world.clone(), Arc::downgrade(&connection), route, replies));
+        Ok(connection)
     }
 }
 
 impl Connection {
     pub(super) fn push(&self, channel: &[u8], message: &[u8]) {
-        if !self.is_broken() && !self.world.has_crashed(self.process) {
+        if !self.is_broken() && !self.world.has_crashed(self.route.process) {
             let told = || String::from_utf8_lossy(message).replace('\u{1f}', "/");
-            self.world.tell(|| format!("p{} is told {}", self.process, told()));
+            self.world.tell(|| format!("{} is told {}", self.route, told()));
             (self.pushes)(Push::Message { channel, message });
         }
     }
@@ -86,7 +81,7 @@ impl Connection {
     pub(super) fn disconnect(&self) {
         if !self.is_broken.swap(true, Ordering::Relaxed) {
             self.broken.notify_waiters();
-            self.world.tell(|| format!("p{} is disconnected", self.process));
+            self.world.tell(|| format!("{} is disconnected", self.route));
             (self.pushes)(Push::Disconnected);
         }
     }
@@ -95,26 +90,33 @@ impl Connection {
         self.world.clone()
     }
 
-    fn is_broken(&self) -> bool {
+    pub(super) fn is_broken(&self) -> bool {
         self.is_broken.load(Ordering::Relaxed)
     }
 
     async fn ask(&self, mut words: Words) -> RedisResult<Value> {
-        if self.world.has_crashed(self.process) {
+        if self.world.has_crashed(self.route.process) {
             return std::future::pending().await;
         }
         let mut delay = Duration::ZERO;
         if let Some(flaw) = self.world.flaw() {
+            if flaw == Flaw::ConfirmsAtOnce && words[0] == b"WAIT" {
+                return Ok(Value::Int(1));
+            }
             delay = flaw.alters(&mut words);
         }
-        self.world.suffers(self.process);
+        let breaks = self.world.suffers(self.route);
         if self.is_broken() {
             return Err(error(BrokenPipe));
         }
         let (reply, answer) = oneshot::channel();
-        let at = self.world.now() + self.world.latency(self.process) + delay;
+        let at = self.world.now() + self.world.latency(self.route) + delay;
         _ = self.up.send(Arriving { words, at, reply });
-        let broken = self.broken.notified();
+        let mut broken = pin!(self.broken.notified());
+        broken.as_mut().enable();
+        if let Some(late) = breaks {
+            self.world.breaks(self.route, late);
+        }
         tokio::select! {
             biased;
             answer = answer => answer.unwrap_or_else(|_| Err(error(BrokenPipe))),
@@ -134,7 +136,7 @@ impl Client for Connection {
             let words: Words = vec![b"SUBSCRIBE".to_vec(), channel.as_bytes().to_vec()];
             if self.world.flaw() == Some(Flaw::SubscribesLater) {
                 let (reply, _) = oneshot::channel();
-                let at = self.world.now() + self.world.latency(self.process);
+                let at = self.world.now() + self.world.latency(self.route);
                 _ = self.up.send(Arriving { words, at: at + Flaw::LATER, reply });
                 return Ok(());
             }

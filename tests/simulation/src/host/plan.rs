@@ -8,14 +8,38 @@ use super::kinds;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPlan {
     pub(crate) seed: u64,
+    pub(crate) topology: Topology,
+    /// The clocks of the sites: there is one of each.
+    pub(crate) clocks: Vec<Clock>,
     pub(crate) version: Version,
     /// Whether a replica follows the server, with a lag.
     pub(crate) lag_ms: Option<u64>,
+    /// Whether a lock counts only once the replica has confirmed it.
+    pub(crate) waits_for_replica: bool,
     /// How much the replica's clock is ahead of the server's.
     pub(crate) replica_ahead_micros: u64,
     pub(crate) network: Habits,
     pub(crate) faults: Vec<Fault>,
     pub(crate) processes: Vec<Process>,
+}
+
+/// How the sites of a world make a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topology {
+    /// There is one server, perhaps with a replica.
+    One,
+    /// A majority of servers decides.
+    Quorum,
+    /// Servers divide the slots.
+    Cluster,
+}
+
+/// A server's clock, compared with the time of the world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Clock {
+    pub(crate) ahead_micros: i64,
+    /// How much faster it is, in millionths.
+    pub(crate) drift: i64,
 }
 
 /// What requests suffer on their way. Odds are of a thousand.
@@ -30,6 +54,8 @@ pub(crate) struct Habits {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
+    /// The site that it happens to.
+    pub(crate) site: usize,
     pub(crate) from_ms: u64,
     pub(crate) for_ms: u64,
     pub(crate) what: FaultKind,
@@ -63,6 +89,8 @@ pub(crate) enum FaultKind {
     Evict { name: usize },
     /// The user may not publish.
     Refuse,
+    /// The slot of the lock with this number moves to another node.
+    Move { name: usize },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,13 +147,34 @@ impl HostPlan {
     pub(crate) fn empty(seed: u64) -> Self {
         Self {
             seed,
+            topology: Topology::One,
+            clocks: vec![Clock::default()],
             version: Version::Valkey9,
             lag_ms: None,
+            waits_for_replica: false,
             replica_ahead_micros: 0,
             network: Habits { latency_ms: 1, ..Habits::default() },
             faults: Vec::new(),
             processes: Vec::new(),
         }
+    }
+
+    pub(crate) fn is_quorum(&self) -> bool {
+        self.topology == Topology::Quorum
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.topology == Topology::Cluster
+    }
+
+    /// How many sites must be well for a call to succeed.
+    pub(crate) fn needed(&self) -> usize {
+        if self.is_quorum() { self.majority() } else { self.clocks.len() }
+    }
+
+    /// How many sites must agree.
+    pub(crate) fn majority(&self) -> usize {
+        if self.is_quorum() { self.clocks.len() / 2 + 1 } else { 1 }
     }
 
     pub(crate) fn attempts(&self) -> impl Iterator<Item = &Attempt> {
@@ -157,3 +206,8 @@ pub(crate) fn lock_name(name: usize) -> &'static str {
 }
 
 pub(crate) const LOCK_NAMES: [&str; 2] = ["job", "other"];
+
+/// A number that depends on all of these.
+pub(crate) fn mixed(parts: &[u64]) -> u64 {
+    parts.iter().fold(0x9e37_79b9_7f4a_7c15, |mixed, part| fastrand::Rng::with_seed(mixed ^ part).u64(..))
+}

@@ -15,7 +15,7 @@ use super::plan::HostPlan;
 use super::quiet;
 use super::variants::Variant;
 use super::world::World;
-use crate::quorum::{has_panicked, watch_for_panics};
+use crate::panics::{has_panicked, watch_for_panics};
 
 /// How a world ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn run_host(plan: &HostPlan, variant: Option<&Variant>, traced: bool) -> Hos
         granted: ledger.granted,
         failed: ledger.failed,
         requests: state.requests,
-        losses: ledger.losses,
+        losses: ledger.losses + ledger.survived,
     }
 }
 

@@ -1,17 +1,17 @@
-//! The servers of a world: one that is used, and perhaps a replica that follows it.
+//! A site of a world: the server that is used there, and perhaps a replica that follows it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use locker_simulated_redis::{ClientId, Persistence, Push, ReplicaId, Server, Transaction};
+use locker_simulated_redis::{ClientId, Cluster, Persistence, Push, ReplicaId, Server, Transaction};
 use redis::{RedisResult, Value};
 
 use super::asked::Words;
 use super::patch::Patch;
-use super::plan::HostPlan;
+use super::plan::{Clock, HostPlan};
 
-/// The servers' clocks at the beginning of a world, in microseconds since 1970.
-const STARTED: u64 = 1_770_000_000_000_000;
+/// The time at the beginning of a world, in microseconds since 1970.
+pub(super) const STARTED: u64 = 1_770_000_000_000_000;
 
 pub(super) struct Site {
     nodes: Vec<Node>,
@@ -31,8 +31,7 @@ pub(super) struct Site {
 
 struct Node {
     server: Server,
-    /// How much its clock is ahead, in microseconds.
-    ahead: i64,
+    clock: Clock,
 }
 
 /// What is under the key of a lock.
@@ -45,11 +44,17 @@ pub(super) struct Entry {
 }
 
 impl Site {
-    pub(super) fn new(plan: &HostPlan, patch: Option<Patch>) -> Self {
+    pub(super) fn new(plan: &HostPlan, number: usize, patch: Option<Patch>) -> Self {
         let count = if plan.lag_ms.is_some() { 2 } else { 1 };
-        let node = |number: u64| Node {
-            server: Server::new(plan.version, plan.seed ^ number),
-            ahead: if number == 0 { 0 } else { i64::try_from(plan.replica_ahead_micros).unwrap_or(0) },
+        let clock = plan.clocks[number];
+        let replica_ahead = i64::try_from(plan.replica_ahead_micros).unwrap_or(0);
+        let node = |replica: u64| Node {
+            server: Server::new(plan.version, plan.seed ^ (replica + 2 * number as u64)),
+            clock: if replica == 0 {
+                clock
+            } else {
+                Clock { ahead_micros: clock.ahead_micros + replica_ahead, ..clock }
+            },
         };
         let mut site = Self {
             nodes: (0..count).map(node).collect(),
@@ -62,6 +67,10 @@ impl Site {
             away_until: Duration::ZERO,
             stopped_until: Duration::ZERO,
         };
+        if plan.is_cluster() {
+            let nodes: Vec<_> = (0..plan.clocks.len()).map(cluster_node).collect();
+            site.all(|server| server.set_cluster(Cluster::divided(nodes.clone(), number)));
+        }
         site.set_clocks(Duration::ZERO);
         site.follow();
         site
@@ -73,18 +82,34 @@ impl Site {
         &mut self.nodes[node].server
     }
 
+    /// How many replicas have confirmed what a client wrote, and when there may be more.
+    pub(super) fn confirmations(&mut self, node: usize, client: ClientId, now: Duration) -> (usize, Option<Duration>) {
+        let confirmed = self.server(node, now).confirmations(client);
+        (confirmed, self.backlog.front().map(|(due, _)| *due))
+    }
+
     /// Answers a request of a client.
     pub(super) fn call(&mut self, node: usize, client: ClientId, words: &Words, now: Duration) -> RedisResult<Value> {
         let patched = self.patch.as_ref().and_then(|patch| patch.applied(words));
         let reply = self.server(node, now).call(client, patched.as_ref().unwrap_or(words));
-        if node == self.primary && self.replica.is_some() {
-            let server = &self.nodes[node].server;
+        self.send_to_replica(now);
+        reply
+    }
+
+    /// Sends to the replica what the primary has written.
+    pub(super) fn send_to_replica(&mut self, now: Duration) {
+        if self.replica.is_some() {
+            let server = &self.nodes[self.primary].server;
             let transactions = server.transactions_after(self.sent);
             self.sent = server.offset();
             self.backlog.extend(transactions.into_iter().map(|transaction| (now + self.lag, transaction)));
         }
         self.replicate(now);
-        reply
+    }
+
+    /// What the primary knows of the cluster.
+    pub(super) fn cluster(&mut self) -> Option<&Cluster> {
+        self.nodes[self.primary].server.cluster().map(|cluster| &*cluster)
     }
 
     /// The messages of all nodes, each with its node.
@@ -105,15 +130,25 @@ impl Site {
     }
 
     fn since_start(&self, micros: u64) -> Duration {
-        let ahead = self.nodes[self.primary].ahead;
-        Duration::from_micros(micros.saturating_sub(STARTED.saturating_add_signed(ahead)))
+        self.nodes[self.primary].clock.since_start(micros)
+    }
+
+    /// The fence counters with their fences.
+    pub(super) fn fences(&mut self, now: Duration) -> Vec<(Vec<u8>, u64)> {
+        let server = self.primary(now);
+        let fence = |key: Vec<u8>| {
+            let text = std::str::from_utf8(server.peek(&key)?.0).ok()?;
+            let fence = text.parse().ok()?;
+            Some((key, fence))
+        };
+        server.keys().into_iter().filter(|key| is_fence(key)).filter_map(fence).collect()
     }
 
     /// Keys other than fence counters, and channels with subscribers.
     pub(super) fn leftovers(&mut self, now: Duration) -> Vec<String> {
         let primary = self.primary;
         let server = self.server(primary, now);
-        let keys = server.keys().into_iter().filter(|key| !key.starts_with("lock:\u{1f}fence".as_bytes()));
+        let keys = server.keys().into_iter().filter(|key| !is_fence(key));
         let left: Vec<_> = keys.chain(server.channels()).collect();
         left.iter().map(|key| String::from_utf8_lossy(key).replace('\u{1f}', "/")).collect()
     }
@@ -129,7 +164,7 @@ impl Site {
 
     pub(super) fn step_clock(&mut self, by_ms: i64) {
         let primary = self.primary;
-        self.nodes[primary].ahead += by_ms * 1000;
+        self.nodes[primary].clock.ahead_micros += by_ms * 1000;
     }
 
     /// The server is killed, and does not accept connections for a while.
@@ -154,9 +189,8 @@ impl Site {
     }
 
     fn set_clocks(&mut self, now: Duration) {
-        let micros = STARTED + u64::try_from(now.as_micros()).unwrap_or_default();
         for node in &mut self.nodes {
-            node.server.set_clock(micros.saturating_add_signed(node.ahead));
+            node.server.set_clock(node.clock.shows(now));
         }
     }
 
@@ -179,5 +213,30 @@ impl Site {
             let offset = self.nodes[other].server.offset();
             self.nodes[self.primary].server.confirm(replica, offset);
         }
+    }
+}
+
+/// A node of a cluster, with its replica.
+fn cluster_node(number: usize) -> locker_simulated_redis::Node {
+    let port = 7_000 + u16::try_from(number).unwrap_or_default();
+    locker_simulated_redis::Node { id: format!("{number:040x}"), host: "simulated".to_owned(), port, replicates: None }
+}
+
+fn is_fence(key: &[u8]) -> bool {
+    key.starts_with("lock:\u{1f}fence".as_bytes())
+}
+
+impl Clock {
+    /// What it shows, in microseconds since 1970.
+    fn shows(self, now: Duration) -> u64 {
+        let passed = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+        STARTED.saturating_add_signed(self.ahead_micros + passed + passed * self.drift / 1_000_000)
+    }
+
+    /// When it shows this, in the time of the world.
+    fn since_start(self, micros: u64) -> Duration {
+        let shown = micros.saturating_sub(STARTED.saturating_add_signed(self.ahead_micros));
+        let rate = u128::try_from(1_000_000 + self.drift).unwrap_or(1_000_000);
+        Duration::from_micros(u64::try_from(u128::from(shown) * 1_000_000 / rate).unwrap_or(u64::MAX))
     }
 }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_simulated_redis::ClientId;
 use redis::{RedisError, RedisResult, Value};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::sleep;
 
 use super::asked::{Asked, Words, outcome, told};
 use super::invariants::HostInvariant::EveryCallEnds;
 use super::links::Down;
 use super::network::Connection;
 use super::plan::LOCK_NAMES;
+use super::sites::Peer;
 use super::variants::Flaw;
-use super::world::{Downstream, State, World};
+use super::world::{Downstream, Route, State, World};
 
 /// More than any world needs.
 const MAX_REQUESTS: usize = 50_000;
@@ -22,116 +23,142 @@ const LONGEST_MS: u64 = 6_500;
 
 impl World {
     /// How long a request or a reply takes.
-    pub(super) fn latency(&self, process: usize) -> Duration {
+    pub(super) fn latency(&self, route: Route) -> Duration {
         let most = self.plan.network.latency_ms * 1000;
-        let micros = self.link(process, |link| link.rng.u64(most / 2..=most));
+        let micros = self.link(route, |link| link.rng.u64(most / 2..=most));
         Duration::from_micros(micros)
     }
 
-    /// How long the network of a process hangs still, if it does.
-    pub(super) fn hangs(&self, process: usize) -> Option<Duration> {
-        let (now, until) = (self.now(), self.link(process, |link| link.hangs_until));
+    /// How long the network between a process and a site hangs still, if it does.
+    pub(super) fn hangs(&self, route: Route) -> Option<Duration> {
+        let (now, until) = (self.now(), self.link(route, |link| link.hangs_until));
         (until > now).then(|| until - now)
     }
 
-    /// How long requests of a process are stalled still, if they are.
-    pub(super) fn stalls(&self, process: usize, connection: Option<(usize, ClientId)>) -> Option<Duration> {
-        let (now, hangs) = (self.now(), self.link(process, |link| link.hangs_until));
+    /// How long requests of a process to a site are stalled still, if they are.
+    pub(super) fn stalls(&self, route: Route, connection: Option<Peer>) -> Option<Duration> {
+        let (now, hangs) = (self.now(), self.link(route, |link| link.hangs_until));
         let state = self.state();
         let late = connection.and_then(|connection| state.late.get(&connection)).copied().unwrap_or_default();
-        let until = hangs.max(state.site.stopped_until).max(late);
+        let until = hangs.max(state.sites.all[route.site].stopped_until).max(late);
         (until > now).then(|| until - now)
     }
 
-    /// The server accepts a connection, if it is there.
-    pub(super) fn accept(&self) -> Option<(usize, ClientId)> {
+    /// The server of a site accepts a connection, if it is there.
+    pub(super) fn accept(&self, site: usize) -> Option<Peer> {
         let now = self.now();
-        let state = &mut *self.state();
-        let node = state.site.primary;
-        (state.site.away_until <= now).then(|| (node, state.site.server(node, now).connect()))
+        let servers = &mut self.state().sites.all[site];
+        let node = servers.primary;
+        (servers.away_until <= now).then(|| Peer { site, node, client: servers.server(node, now).connect() })
     }
 
     pub(super) fn connected(&self, connection: &Arc<Connection>, down: UnboundedSender<(Duration, Down)>) {
-        let process = connection.process;
-        self.link(process, |link| link.connection = Arc::downgrade(connection));
-        self.state().downs.insert((connection.node, connection.client), Downstream { process, down });
+        let (route, peer) = (connection.route, connection.peer);
+        self.link(route, |link| link.connection = Arc::downgrade(connection));
+        self.state().downs.insert(peer, Downstream { process: route.process, down });
     }
 
     /// The server closes a connection.
-    pub(super) fn closed(&self, node: usize, client: ClientId) {
+    pub(super) fn closed(&self, peer: Peer) {
         let now = self.now();
         let state = &mut *self.state();
-        state.site.server(node, now).disconnect(client);
-        state.downs.remove(&(node, client));
-        state.late.remove(&(node, client));
+        state.sites.server(peer, now).disconnect(peer.client);
+        state.downs.remove(&peer);
+        state.late.remove(&peer);
     }
 
-    /// What happens to a connection at random as a request is sent.
-    pub(super) fn suffers(&self, process: usize) {
+    /// What happens to a connection at random as a request is sent. Returns how late the request arrives if the connection breaks then.
+    pub(super) fn suffers(&self, route: Route) -> Option<Duration> {
         let habits = self.plan.network;
         if habits.delayed + habits.broken == 0 || self.state().calm {
-            return;
+            return None;
         }
-        let (odds, ms) = self.link(process, |link| (link.rng.u64(0..1000), link.rng.u64(0..LONGEST_MS)));
+        let (odds, ms) = self.link(route, |link| (link.rng.u64(0..1000), link.rng.u64(0..LONGEST_MS)));
+        let length = Duration::from_millis(ms);
         if odds < habits.broken {
-            self.breaks(process, Duration::from_millis(ms));
+            if ms % 2 == 0 {
+                return Some(length);
+            }
+            self.breaks(route, length);
         } else if odds < habits.broken + habits.delayed {
-            self.hangs_for(process, Duration::from_millis(ms / 2));
+            self.hangs_for(route, length / 2);
         }
+        None
     }
 
-    /// The connection of a process breaks. What it sent arrives later.
-    pub(super) fn breaks(&self, process: usize, late: Duration) {
+    /// The connection between a process and a site breaks. What was sent arrives later.
+    pub(super) fn breaks(&self, route: Route, late: Duration) {
         let now = self.now();
-        let connection = self.link(process, |link| std::mem::take(&mut link.connection)).upgrade();
-        self.ledger(|ledger, now| ledger.disturbed(Some(process), now + late));
+        let connection = self.link(route, |link| std::mem::take(&mut link.connection)).upgrade();
+        self.ledger(|ledger, now| ledger.disturbed(Some(route.process), route.site, now + late));
         if let Some(connection) = connection {
-            self.state().late.insert((connection.node, connection.client), now + late);
+            self.state().late.insert(connection.peer, now + late);
             connection.disconnect();
         }
     }
 
-    pub(super) fn hangs_for(&self, process: usize, length: Duration) {
-        self.tell(|| format!("the connection of p{process} hangs for {length:?}"));
+    pub(super) fn hangs_for(&self, route: Route, length: Duration) {
+        self.tell(|| format!("the connection of {route} hangs for {length:?}"));
         let until = self.now() + length;
-        self.link(process, |link| link.hangs_until = link.hangs_until.max(until));
-        self.ledger(|ledger, now| ledger.disturbed(Some(process), now + length));
+        self.link(route, |link| link.hangs_until = link.hangs_until.max(until));
+        self.ledger(|ledger, now| ledger.disturbed(Some(route.process), route.site, now + length));
     }
 
-    /// All connections end, from the server's side.
-    pub(super) fn cut_all(&self) {
-        let links: Vec<_> = self.state().links.keys().copied().collect();
-        for process in links {
-            if let Some(connection) = self.link(process, |link| std::mem::take(&mut link.connection)).upgrade() {
-                self.closed(connection.node, connection.client);
+    /// All connections to a site end, from the server's side.
+    pub(super) fn cut_all(&self, site: usize) {
+        let routes: Vec<_> = self.state().links.keys().copied().filter(|route| route.site == site).collect();
+        for route in routes {
+            if let Some(connection) = self.link(route, |link| std::mem::take(&mut link.connection)).upgrade() {
+                self.closed(connection.peer);
                 connection.disconnect();
             }
         }
     }
 
+    /// For `WAIT`, lets as many replicas confirm as it says, or its time pass.
+    pub(super) async fn replicas_confirm(&self, peer: Peer, words: &Words) {
+        let [command, count, limit] = &words[..] else { return };
+        let number = |word: &[u8]| std::str::from_utf8(word).ok().and_then(|word| word.parse().ok()).unwrap_or(0);
+        if command != b"WAIT" {
+            return;
+        }
+        let until = self.now() + Duration::from_millis(number(limit));
+        while self.now() < until {
+            let (confirmed, due) = self.state().sites.all[peer.site].confirmations(peer.node, peer.client, self.now());
+            if confirmed as u64 >= number(count) {
+                return;
+            }
+            let due = due.unwrap_or(until).min(until);
+            sleep(due.saturating_sub(self.now()).max(Duration::from_millis(1))).await;
+        }
+    }
+
     /// The server does what is asked. None if the connection does not exist there any more.
-    pub(super) fn execute(
-        &self,
-        (process, node, client): (usize, usize, ClientId),
-        words: &Words,
-    ) -> Option<RedisResult<Value>> {
+    pub(super) fn execute(&self, process: usize, peer: Peer, words: &Words) -> Option<RedisResult<Value>> {
         let (now, asked) = (self.now(), Asked::of(words));
         let state = &mut *self.state();
         observe(state, now);
-        let before = asked.lock().and_then(|name| state.site.entry(name, now));
-        let answer = state.site.call(node, client, words, now);
+        let before = asked.lock().and_then(|name| state.sites.all[peer.site].entry(name, now));
+        let answer = state.sites.all[peer.site].call(peer.node, peer.client, words, now);
         if answer.as_ref().is_err_and(RedisError::is_io_error) {
             return None;
         }
         if let Some(trace) = &mut state.trace {
             let reply = answer.as_ref().map_or_else(ToString::to_string, told);
-            trace.push(format!("{:>9.3} p{process} -> {asked}: {reply}", now.as_secs_f64() * 1000.0));
+            let route = Route { process, site: peer.site };
+            trace.push(format!("{:>9.3} {route} -> {asked}: {reply}", now.as_secs_f64() * 1000.0));
         }
         state.ledger.executed(process, &asked, answer.as_ref().ok(), now);
+        if let (Some(value), Some("withdrawn"), "withdraw") =
+            (asked.value(), answer.as_ref().ok().and_then(outcome), &asked.what[..])
+        {
+            state.ledger.withdrawn.insert((value.to_owned(), peer.site));
+        }
         observe(state, now);
         let changes = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| outcome != "late"));
-        if node == state.site.primary && changes {
-            let channels = state.site.primary(now).channels();
+        let servers = &mut state.sites.all[peer.site];
+        if peer.node == servers.primary && changes {
+            let channels = servers.primary(now).channels();
             state.ledger.check_hand_off(&asked, before.as_ref(), &channels, now);
         }
         self.send_pushes(state, now);
@@ -147,11 +174,11 @@ impl World {
 
     fn send_pushes(&self, state: &mut State, now: Duration) {
         let at = now + Duration::from_millis(self.plan.network.latency_ms);
-        for (node, push) in state.site.take_pushes() {
+        for (peer, push) in state.sites.take_pushes() {
             if self.flaw() == Some(Flaw::LosesPushes) {
                 continue;
             }
-            let mut to = state.downs.get(&(node, push.client)).cloned();
+            let mut to = state.downs.get(&peer).cloned();
             if self.flaw() == Some(Flaw::PushesToOthers) {
                 let others =
                     state.downs.values().find(|other| to.as_ref().is_none_or(|to| to.process != other.process));
@@ -167,7 +194,14 @@ impl World {
 /// Notes what the server has under the keys of all locks.
 pub(super) fn observe(state: &mut State, now: Duration) {
     for name in LOCK_NAMES {
-        let entry = state.site.entry(name, now);
-        state.ledger.observed(name, entry, now);
+        let entries = state.sites.entries(name, now);
+        state.ledger.observed(name, entries, now);
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { process, site } = self;
+        if *site == 0 { write!(f, "p{process}") } else { write!(f, "p{process}.{site}") }
     }
 }

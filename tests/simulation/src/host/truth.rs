@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use super::asked::label_of;
-use super::invariants::HostInvariant::{LeasesLast, LossesAreReported};
+use super::invariants::HostInvariant::{GivenUpIsRemoved, LeasesLast, LossesAreReported};
 use super::ledger::{Lease, Ledger};
 use super::site::Entry;
+use super::sites::agreed;
 
 /// What is under the key of a lock.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
+    /// At each site.
+    entries: Vec<Option<Entry>>,
+    /// What so many have as must agree.
     pub(super) entry: Option<Entry>,
     /// Since when there is nothing.
     pub(super) free_since: Duration,
@@ -23,23 +27,36 @@ pub(super) struct Value {
     pub(super) order: u64,
     /// Since when it is stored.
     pub(super) since: Duration,
-    pub(super) last_seen: Duration,
     /// The server lost data since it was stored.
     pub(super) excused: bool,
 }
 
+/// Where a value was stored.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) name: &'static str,
+    /// When each site last had it.
+    last: Vec<Option<Duration>>,
+}
+
 impl Ledger {
-    /// Notes what is under a key now.
-    pub(super) fn observed(&mut self, name: &'static str, entry: Option<Entry>, now: Duration) {
+    /// Notes what is under a key now, at each site.
+    pub(super) fn observed(&mut self, name: &'static str, entries: Vec<Option<Entry>>, now: Duration) {
+        let entry = agreed(&entries, self.majority);
         let truth = self.truths.entry(name).or_default();
         let before = std::mem::replace(&mut truth.entry, entry.clone());
         let (old, new) = (before.as_ref().map(|entry| &entry.value), entry.as_ref().map(|entry| &entry.value));
         if let (Some(before), None) = (&before, &entry) {
             truth.free_since = now.min(before.expires);
         }
-        if let Some(value) = old.and_then(|old| self.values.get_mut(old)) {
-            let expired = before.as_ref().map_or(now, |before| before.expires);
-            value.last_seen = if new == old { now } else { value.last_seen.max(now.min(expired)) };
+        let entries_before = std::mem::replace(&mut truth.entries, entries.clone());
+        for (site, entry) in entries_before.iter().enumerate().filter_map(|(site, entry)| Some((site, entry.as_ref()?)))
+        {
+            self.see(name, site, entry, now.min(entry.expires));
+        }
+        for (site, entry) in entries.iter().enumerate().filter_map(|(site, entry)| Some((site, entry.as_ref()?))) {
+            self.see(name, site, entry, now);
+            self.check_withdrawn(site, entries_before.get(site).and_then(Option::as_ref), entry);
         }
         if let (Some(entry), true) = (&entry, old != new) {
             self.stored(name, &entry.value, now);
@@ -52,13 +69,45 @@ impl Ledger {
         }
     }
 
+    /// A member of a quorum does not store what was withdrawn from it.
+    fn check_withdrawn(&mut self, site: usize, before: Option<&Entry>, entry: &Entry) {
+        let is_new = before.is_none_or(|before| before.value != entry.value);
+        let was_withdrawn = self.withdrawn.contains(&(entry.value.clone(), site));
+        if is_new && was_withdrawn && self.is_quorum() && self.survived == 0 {
+            let what = format!("member {site} stores {}, which was withdrawn from it", entry.value);
+            self.violated(GivenUpIsRemoved, what);
+        }
+    }
+
+    fn see(&mut self, name: &'static str, site: usize, entry: &Entry, at: Duration) {
+        let new = || Seen { name, last: Vec::new() };
+        let seen = self.seen.entry(entry.value.clone()).or_insert_with(new);
+        if seen.last.len() <= site {
+            seen.last.resize(site + 1, None);
+        }
+        seen.last[site] = seen.last[site].max(Some(at));
+    }
+
+    /// Whether so many sites as must agree had a value since then, although perhaps not all of them at the same moment.
+    pub(super) fn had(&self, value: &str, since: Duration) -> bool {
+        self.sites_with(value, since) >= self.majority
+    }
+
+    /// How many sites had a value since then.
+    pub(super) fn sites_with(&self, value: &str, since: Duration) -> usize {
+        let last = self.seen.get(value).map_or(&[][..], |seen| &seen.last);
+        last.iter().filter(|last| last.is_some_and(|last| last >= since)).count()
+    }
+
     fn stored(&mut self, name: &'static str, value: &str, now: Duration) {
-        self.check_wanted(name, value);
         self.stores += 1;
         // A waiter that did not hear of its lock may get it again.
-        self.values
-            .insert(value.to_owned(), Value { name, order: self.stores, since: now, last_seen: now, excused: false });
-        self.check_order(name, value, now);
+        self.values.insert(value.to_owned(), Value { name, order: self.stores, since: now, excused: false });
+        if !self.is_quorum() {
+            // Members of a quorum may have a value while others have removed it.
+            self.check_given_up(name, value);
+            self.check_order(name, value, now);
+        }
         if let Some(waiter) = self.waiters.get_mut(value) {
             waiter.stored = true;
         }

@@ -43,6 +43,8 @@ pub enum Flaw {
     NeverReports,
     /// Entries are left in the queue by the last step of a wait.
     NeverLeavesQueues,
+    /// Replicas confirm what they do not have.
+    ConfirmsAtOnce,
 }
 
 impl Variant {

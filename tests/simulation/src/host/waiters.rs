@@ -93,6 +93,9 @@ impl Ledger {
         channels: &[Vec<u8>],
         now: Duration,
     ) {
+        if self.is_quorum() {
+            return;
+        }
         let serves = match &asked.what[..] {
             "set" | "enqueue" => true,
             "delete" | "withdraw" => before.is_some(),
@@ -119,8 +122,8 @@ impl Ledger {
         }
     }
 
-    /// A value is stored for a call that wants it.
-    pub(super) fn check_wanted(&mut self, name: &str, value: &str) {
+    /// A value that was given up is not stored.
+    pub(super) fn check_given_up(&mut self, name: &str, value: &str) {
         let has_left = self.waiters.get(value).is_some_and(|waiter| waiter.left);
         let had_it = self.leases.iter().any(|lease| lease.token == value);
         if (has_left || had_it) && self.losses == 0 {
@@ -164,6 +167,9 @@ impl Ledger {
 
     /// No lock is free for long while a live waiter waits.
     fn check_free(&mut self, now: Duration) {
+        if self.is_quorum() {
+            return;
+        }
         let free = self.truths.iter().filter(|(_, truth)| truth.entry.is_none());
         let free: Vec<_> = free.map(|(name, truth)| (*name, truth.free_since)).collect();
         for (name, since) in free {

@@ -1,11 +1,10 @@
 //! What all tasks of a world share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use fastrand::Rng;
-use locker_simulated_redis::ClientId;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
@@ -14,10 +13,9 @@ use super::invariants::HostInvariant;
 use super::ledger::Ledger;
 use super::links::Down;
 use super::network::Connection;
-use super::plan::HostPlan;
-use super::site::Site;
+use super::plan::{HostPlan, mixed};
+use super::sites::{Peer, Sites};
 use super::variants::{Flaw, Variant};
-use crate::quorum::mixed;
 
 pub(super) struct World {
     pub(super) plan: HostPlan,
@@ -31,13 +29,15 @@ pub(super) struct World {
 }
 
 pub(super) struct State {
-    pub(super) site: Site,
+    pub(super) sites: Sites,
     pub(super) ledger: Ledger,
-    pub(super) links: BTreeMap<usize, Link>,
+    pub(super) links: BTreeMap<Route, Link>,
     /// Where the replies and messages to a connection go.
-    pub(super) downs: BTreeMap<(usize, ClientId), Downstream>,
+    pub(super) downs: BTreeMap<Peer, Downstream>,
     /// Until when the requests of a broken connection are on their way.
-    pub(super) late: BTreeMap<(usize, ClientId), Duration>,
+    pub(super) late: BTreeMap<Peer, Duration>,
+    pub(super) crashed: BTreeSet<usize>,
+    pub(super) waits_for_replica: bool,
     /// Nothing goes wrong any more.
     pub(super) calm: bool,
     pub(super) requests: usize,
@@ -51,12 +51,18 @@ pub(super) struct Downstream {
     pub(super) down: UnboundedSender<(Duration, Down)>,
 }
 
-/// The network of a process.
+/// From which process to which site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Route {
+    pub(super) process: usize,
+    pub(super) site: usize,
+}
+
+/// The network between a process and a site.
 pub(super) struct Link {
     pub(super) rng: Rng,
     pub(super) connection: Weak<Connection>,
     pub(super) hangs_until: Duration,
-    pub(super) crashed: bool,
 }
 
 /// The longest that a server takes to notice that a client crashed.
@@ -65,11 +71,13 @@ const NOTICES_MS: u64 = 10_000;
 impl World {
     pub(super) fn new(plan: HostPlan, variant: Option<&Variant>, traced: bool) -> Arc<Self> {
         let state = State {
-            site: Site::new(&plan, variant.and_then(Variant::patch)),
-            ledger: Ledger::default(),
+            sites: Sites::new(&plan, variant.and_then(Variant::patch).as_ref()),
+            ledger: Ledger::new(&plan),
             links: BTreeMap::new(),
             downs: BTreeMap::new(),
             late: BTreeMap::new(),
+            crashed: BTreeSet::new(),
+            waits_for_replica: plan.waits_for_replica,
             calm: false,
             requests: 0,
             trace: traced.then(Vec::new),
@@ -118,39 +126,39 @@ impl World {
         }
     }
 
-    pub(super) fn link<T>(&self, process: usize, step: impl FnOnce(&mut Link) -> T) -> T {
+    pub(super) fn link<T>(&self, route: Route, step: impl FnOnce(&mut Link) -> T) -> T {
         let new = || Link {
-            rng: Rng::with_seed(mixed(&[self.plan.seed, 4, process as u64])),
+            rng: Rng::with_seed(mixed(&[self.plan.seed, 4, route.process as u64, route.site as u64])),
             connection: Weak::new(),
             hangs_until: Duration::ZERO,
-            crashed: false,
         };
-        step(self.state().links.entry(process).or_insert_with(new))
+        step(self.state().links.entry(route).or_insert_with(new))
     }
 
-    /// The process does nothing any more. The server closes its connection when it notices.
+    /// The process does nothing any more. The servers close its connections when they notice.
     pub(super) fn crashes(&self, process: usize) {
         self.tell(|| format!("p{process} crashes"));
-        let (connection, ms) = self.link(process, |link| {
-            link.crashed = true;
-            (link.connection.upgrade(), link.rng.u64(0..NOTICES_MS))
-        });
-        if let Some(connection) = connection {
-            let (world, node, client) = (connection.world(), connection.node, connection.client);
-            tokio::spawn(async move {
-                sleep(Duration::from_millis(ms)).await;
-                world.closed(node, client);
-            });
+        self.state().crashed.insert(process);
+        for site in 0..self.plan.clocks.len() {
+            let (connection, ms) =
+                self.link(Route { process, site }, |link| (link.connection.upgrade(), link.rng.u64(0..NOTICES_MS)));
+            if let Some(connection) = connection {
+                let (world, peer) = (connection.world(), connection.peer);
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(ms)).await;
+                    world.closed(peer);
+                });
+            }
         }
         self.ledger(|ledger, _| ledger.crashes(process));
         self.crash[process].notify_one();
     }
 
     pub(super) fn has_crashes(&self) -> bool {
-        self.state().links.values().any(|link| link.crashed)
+        !self.state().crashed.is_empty()
     }
 
     pub(super) fn has_crashed(&self, process: usize) -> bool {
-        self.link(process, |link| link.crashed)
+        self.state().crashed.contains(&process)
     }
 }

@@ -2,13 +2,12 @@
 //!
 //! - `seeds`: worlds that are played from seeds; `small_worlds`: all that there are.
 //! - `broken`: what must be caught.
-//! - `quorum`: worlds of a quorum. `host`: whole hosts that a test plays; `hosts`: worlds of whole hosts from seeds.
+//! - `host`: whole hosts that a test plays; `hosts`: worlds of whole hosts from seeds.
 
 #![cfg(test)]
 
 mod broken;
 mod host;
 mod hosts;
-mod quorum;
 mod seeds;
 mod small_worlds;
