@@ -76,7 +76,7 @@ pub use guest::{Answer, Error, ExtendOutcome, Guest, Holder, Lease, LockOutcome,
 pub use guest_variants::GuestVariant;
 pub use host::{
     HostCampaign, HostEnded, HostFlaw, HostInvariant, HostPlan, HostProcess, HostVariant, HostViolation, HostWorld,
-    host_campaign, host_report, host_variants, in_host_world, run_host, shrink_host,
+    host_campaign, host_hand_offs, host_report, host_story, host_variants, in_host_world, run_host, shrink_host,
 };
 pub use invariants::{Invariant, Violation};
 pub use queue::Verdict;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use locker_simulation::{
-    Cast, Choices, HostCampaign, HostPlan, Size, Small, campaign, explore_all, failure_of, host_campaign, host_report,
-    host_variants, report, run, run_host, shrink,
+    Cast, Choices, HostCampaign, HostPlan, Size, Small, campaign, explore_all, failure_of, host_campaign,
+    host_hand_offs, host_report, host_story, host_variants, report, run, run_host, shrink,
 };
 
 /// Runs the lock's component in simulated worlds, in which everything that can go wrong does.
@@ -27,8 +27,9 @@ struct Args {
     /// one thing that goes wrong. This takes minutes.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     small: bool,
-    /// Runs worlds of whole hosts instead: lockers as they ship over servers that run the scripts as they ship.
-    #[arg(long, conflicts_with = "small")]
+    /// Runs worlds of whole hosts instead: lockers as they ship over servers that run the scripts as they ship. With `--small`, all worlds of
+    /// a hand-off to two waiters in which one thing goes wrong.
+    #[arg(long)]
     host: bool,
     /// Runs hosts and scripts that are broken on purpose, or the one of this name, and says how each is caught.
     #[arg(long, requires = "host", num_args = 0..=1, value_name = "NAME")]
@@ -53,7 +54,7 @@ fn simulate(args: &Args) -> wasmtime::Result<bool> {
         return if args.host { Ok(replay_host(seed)) } else { replay(seed) };
     }
     if args.small {
-        return small();
+        return if args.host { Ok(hand_offs()) } else { small() };
     }
     if let Some(name) = &args.broken {
         return Ok(broken_hosts(name.as_deref(), &(args.from..args.from.saturating_add(args.seeds))));
@@ -104,6 +105,18 @@ fn replay_host(seed: u64) -> bool {
         return false;
     }
     println!("all that must be so was so");
+    true
+}
+
+fn hand_offs() -> bool {
+    let started = Instant::now();
+    let done = host_hand_offs(None, |_| ());
+    println!("{} worlds, {} requests, {:.1?}", done.worlds, done.requests, started.elapsed());
+    if let Some((number, _)) = done.failure {
+        let plan = usize::try_from(number).map(|number| HostPlan::hand_offs().swap_remove(number));
+        print!("{}", plan.map(|plan| host_story(&plan, None)).unwrap_or_default());
+        return false;
+    }
     true
 }
 

@@ -58,17 +58,33 @@ pub fn host_campaign(variant: Option<&Variant>, seeds: Range<u64>, progress: imp
     seeds_on_all_cores(seeds, BATCH, progress, |seed| run_host(&HostPlan::of(seed), variant, false))
 }
 
+/// Runs all worlds of a hand-off until one fails. `progress` is told of each batch that is done.
+pub fn host_hand_offs(variant: Option<&Variant>, progress: impl Fn(u64) + Sync) -> HostCampaign {
+    const BATCH: u64 = 50;
+    let plans = HostPlan::hand_offs();
+    seeds_on_all_cores(0..plans.len() as u64, BATCH, progress, |number| {
+        let plan = usize::try_from(number).ok().and_then(|number| plans.get(number));
+        plan.map(|plan| run_host(plan, variant, false)).unwrap_or_default()
+    })
+}
+
 /// What to read and what to run when a seed has failed.
 #[must_use]
 pub fn host_report(seed: u64, variant: Option<&Variant>) -> String {
-    let plan = shrink_host(&HostPlan::of(seed), variant);
+    host_story(&HostPlan::of(seed), variant) + &format!("replay it: cargo run --bin simulate -- --host --seed {seed}\n")
+}
+
+/// The simplest world that fails as this one does, and what happens in it.
+#[must_use]
+pub fn host_story(plan: &HostPlan, variant: Option<&Variant>) -> String {
+    let plan = shrink_host(plan, variant);
     let ended = run_host(&plan, variant, true);
-    let mut report = format!("seed {seed} fails\n{plan:#?}\n");
+    let mut report = format!("seed {} fails\n{plan:#?}\n", plan.seed);
     for line in &ended.trace {
         _ = writeln!(report, "{line}");
     }
     if let Some(violation) = &ended.violation {
         _ = writeln!(report, "violated: {violation}");
     }
-    report + &format!("replay it: cargo run --bin simulate -- --host --seed {seed}\n")
+    report
 }

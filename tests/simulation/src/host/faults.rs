@@ -32,6 +32,7 @@ async fn happens(world: Arc<World>, fault: Fault) {
     match fault.what {
         FaultKind::Break { process } => return world.breaks(Route { process, site: fault.site }, length),
         FaultKind::Hang { process } => return world.hangs_for(Route { process, site: fault.site }, length),
+        FaultKind::Crash { process } => return world.crashes(process),
         FaultKind::Move { name } => {
             let until = 2 * length + RECOVERY;
             change(&world, |state, now| {
@@ -99,7 +100,7 @@ fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
         FaultKind::Full => site.primary(now).set_memory_full(true),
         FaultKind::Evict { name } => _ = site.primary(now).evict(format!("lock:{}", lock_name(name)).as_bytes()),
         FaultKind::Refuse => _ = site.primary(now).set_user("default", &["-publish"]),
-        FaultKind::CutAll | FaultKind::Break { .. } | FaultKind::Hang { .. } | FaultKind::Move { .. } => {}
+        _ => {}
     }
 }
 

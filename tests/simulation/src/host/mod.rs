@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! - `plan`: what a world consists of; `kinds` and `quorums`: which worlds there are.
+//! - `plan`: what a world consists of; `kinds` and `quorums`: which worlds there are; `hand_offs`: small ones, all of them.
 //! - `site`: a server with its replica; `sites`: all of them; `faults` and `moves`: what goes wrong.
 //! - `store`: the lockers; `network` and `cluster`: the connections of a process; `links`: what is on its way on them; `traffic`: how it passes; `asked`: requests in words.
 //! - `world`: what all share; `run`: one world; `demonstration`: a world that a test plays itself.
@@ -20,6 +20,7 @@ mod campaign;
 mod cluster;
 mod demonstration;
 mod faults;
+mod hand_offs;
 mod holding;
 mod invariants;
 mod kinds;
@@ -43,7 +44,7 @@ mod waiters;
 mod world;
 
 pub use broken::host_variants;
-pub use campaign::{HostCampaign, host_campaign, host_report};
+pub use campaign::{HostCampaign, host_campaign, host_hand_offs, host_report, host_story};
 pub use demonstration::{HostProcess, HostWorld, in_host_world};
 pub use invariants::{HostInvariant, HostViolation};
 pub use plan::HostPlan;

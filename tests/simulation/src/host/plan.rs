@@ -2,7 +2,7 @@
 
 use locker_simulated_redis::Version;
 
-use super::kinds;
+use super::{hand_offs, kinds};
 
 /// One world of whole hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub(crate) enum FaultKind {
     Refuse,
     /// The slot of the lock with this number moves to another node.
     Move { name: usize },
+    /// A process does nothing any more.
+    Crash { process: usize },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,6 +143,12 @@ impl HostPlan {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         kinds::plan(seed)
+    }
+
+    /// All worlds of a hand-off: a holder, two waiters, and one fault.
+    #[must_use]
+    pub fn hand_offs() -> Vec<Self> {
+        hand_offs::all()
     }
 
     /// A healthy world without callers of its own.

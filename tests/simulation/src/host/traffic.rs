@@ -90,7 +90,8 @@ impl World {
     pub(super) fn breaks(&self, route: Route, late: Duration) {
         let now = self.now();
         let connection = self.link(route, |link| std::mem::take(&mut link.connection)).upgrade();
-        self.ledger(|ledger, now| ledger.disturbed(Some(route.process), route.site, now + late));
+        let arrives = now + late + Duration::from_millis(self.plan.network.latency_ms);
+        self.ledger(|ledger, _| ledger.disturbed(Some(route.process), route.site, arrives));
         if let Some(connection) = connection {
             self.state().late.insert(connection.peer, now + late);
             connection.disconnect();
