@@ -1,0 +1,17 @@
+# Connects a new network namespace to a switch, and keeps it until standard input ends.
+# $1: its address. $2: the process that keeps the switch, or nothing if this is to be the switch.
+set -e
+ip link set lo up
+if [ -n "$2" ]; then
+  number=${1##*.}
+  # The peer gets another name than its port, since both are made here.
+  ip link add eth0 type veth peer name "port$number" netns "$2"
+  nsenter --net="/proc/$2/ns/net" ip link set "port$number" master switch up
+  ip address add "$1/24" dev eth0
+  ip link set eth0 up
+else
+  ip link add switch type bridge
+  ip link set switch up
+fi
+echo connected
+exec cat
