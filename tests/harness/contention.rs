@@ -12,6 +12,7 @@ use super::{FencedRegister, History, Network, RedisServer, Side};
 
 const CALLERS: usize = 12;
 const TTL: Duration = Duration::from_secs(2);
+const WORK: Duration = Duration::from_millis(2);
 
 pub(crate) struct Contention {
     pub(crate) sides: [Side; 2],
@@ -79,6 +80,9 @@ impl Caller {
                 Ok(LockOutcome::Granted(lease)) => {
                     let granted = Instant::now();
                     self.history.lock().unwrap().add(called, lease.fence);
+                    self.write(lease.fence).await;
+                    // Work that takes time lets others overlap, and leaves some of the machine to the servers.
+                    tokio::time::sleep(WORK).await;
                     self.write(lease.fence).await;
                     let released = lease.deadline.min(Instant::now());
                     self.history.lock().unwrap().add_hold(lease.fence, granted, released);

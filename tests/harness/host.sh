@@ -9,6 +9,11 @@ if [ -n "$2" ]; then
   nsenter --net="/proc/$2/ns/net" ip link set "port$number" master switch up
   ip address add "$1/24" dev eth0
   ip link set eth0 up
+  # The kernel takes up to a second to open a new port, and what is sent before that is lost.
+  until ip link show eth0 | grep -q "state UP" &&
+    nsenter --net="/proc/$2/ns/net" ip -details link show "port$number" | grep -q "state forwarding"; do
+    sleep 0.01
+  done
 else
   ip link add switch type bridge
   ip link set switch up
