@@ -1,8 +1,10 @@
 //! A Redis cluster of three primaries, the first of which has a replica.
 
+use std::sync::Arc;
+
 use locker_host::{Locker, Redis};
 
-use super::{RedisServer, until};
+use super::{Host, RedisServer, until};
 use crate::harness::redis_server::free_port;
 
 pub(crate) struct Cluster {
@@ -12,18 +14,23 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
-        Self::start_with([("0", "5460"), ("5461", "10922"), ("10923", "16383")]).await
+        Self::start_with(|| None, [("0", "5460"), ("5461", "10922"), ("10923", "16383")]).await
     }
 
     /// A cluster whose first node, the one with the replica, has all slots but two.
     pub(crate) async fn start_lopsided() -> Self {
-        Self::start_with([("0", "16381"), ("16382", "16382"), ("16383", "16383")]).await
+        Self::start_lopsided_on(|| None).await
     }
 
-    async fn start_with(ranges: [(&str, &str); 3]) -> Self {
+    /// Starts each node of a lopsided cluster on a host of its own.
+    pub(crate) async fn start_lopsided_on(host: impl Fn() -> Option<Arc<Host>>) -> Self {
+        Self::start_with(host, [("0", "16381"), ("16382", "16382"), ("16383", "16383")]).await
+    }
+
+    async fn start_with(host: impl Fn() -> Option<Arc<Host>>, ranges: [(&str, &str); 3]) -> Self {
         let mut nodes = Vec::new();
         for _ in 0..4 {
-            nodes.push(RedisServer::start_with(|_| settings()).await);
+            nodes.push(RedisServer::start_on(host(), |_| settings()).await);
         }
         let cluster = Self { nodes };
         for (node, (first, last)) in cluster.nodes.iter().zip(ranges) {
@@ -32,7 +39,7 @@ impl Cluster {
         let [first, others @ ..] = &cluster.nodes[..] else { unreachable!() };
         for node in others {
             let bus: String = node.run::<Vec<String>>(&["CONFIG", "GET", "cluster-port"]).await.remove(1);
-            () = first.run(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), &bus]).await;
+            () = first.run(&["CLUSTER", "MEET", node.address(), &node.port().to_string(), &bus]).await;
         }
         let id: String = first.run(&["CLUSTER", "MYID"]).await;
         let replica = &cluster.nodes[3];
@@ -61,7 +68,7 @@ impl Cluster {
         let (from, to) = (&self.nodes[from], &self.nodes[to]);
         let new: String = to.run(&["CLUSTER", "MYID"]).await;
         for key in from.run::<Vec<String>>(&["CLUSTER", "GETKEYSINSLOT", &slot, "9"]).await {
-            () = from.run(&["MIGRATE", "127.0.0.1", &to.port().to_string(), &key, "0", "5000"]).await;
+            () = from.run(&["MIGRATE", to.address(), &to.port().to_string(), &key, "0", "5000"]).await;
         }
         for node in [to, from] {
             () = node.run(&["CLUSTER", "SETSLOT", &slot, "NODE", &new]).await;
@@ -69,7 +76,7 @@ impl Cluster {
     }
 
     pub(crate) fn url(&self) -> String {
-        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("{}:{}", node.address(), node.port())).collect();
         format!("redis+cluster://{}", hosts.join(","))
     }
 

@@ -2,12 +2,15 @@
 
 mod cluster;
 mod command;
+mod contention;
 mod distant;
+mod fenced_register;
 mod flaky;
 mod held_lock;
 mod history;
 mod late;
 mod machine;
+mod network;
 mod plugin;
 mod protected;
 mod proxy;
@@ -15,17 +18,21 @@ mod queued_memory;
 mod redis_server;
 mod running;
 mod sentinels;
+mod side;
 mod store;
 mod tls;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran, send, wasm};
+pub(crate) use contention::Contention;
 pub(crate) use distant::{Asked, Distant};
+use fenced_register::FencedRegister;
 pub(crate) use flaky::Flaky;
 pub(crate) use held_lock::HeldLock;
 pub(crate) use history::History;
 pub(crate) use late::LateStore;
 pub(crate) use machine::Machine;
+pub(crate) use network::{Host, Network};
 pub(crate) use plugin::{Embedded, LinkMode, compose, rogue, run_sync};
 pub(crate) use protected::Protected;
 pub(crate) use proxy::{Fault, Proxy};
@@ -33,6 +40,7 @@ use queued_memory::QueuedMemory;
 pub(crate) use redis_server::{RedisServer, Waiter, key_of};
 pub(crate) use running::{BEATING, Running, STUBBORN};
 pub(crate) use sentinels::Sentinels;
+pub(crate) use side::Side;
 pub(crate) use store::{Backend, Store};
 pub(crate) use tls::Tls;
 

@@ -1,8 +1,9 @@
 //! A private Redis server on a port of its own.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use locker_host::{Error, LockOptions, LockOutcome, Locker, Redis};
@@ -12,12 +13,14 @@ use redis::{AsyncConnectionConfig, RedisResult};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::until;
+use super::{Host, until};
 
 pub(crate) type Waiter = JoinHandle<Result<LockOutcome, Error>>;
 
 pub(crate) struct RedisServer {
     child: Child,
+    /// Where it runs, unless it shares the network of the test.
+    host: Option<Arc<Host>>,
     port: u16,
     /// Where it keeps what it writes.
     folder: TempDir,
@@ -31,12 +34,17 @@ impl RedisServer {
 
     /// Starts a server with some more settings, which may need its folder.
     pub(crate) async fn start_with(settings: impl Fn(&Path) -> Vec<String>) -> Self {
+        Self::start_on(None, settings).await
+    }
+
+    /// Starts a server on a host of its own, or in the network of the test.
+    pub(crate) async fn start_on(host: Option<Arc<Host>>, settings: impl Fn(&Path) -> Vec<String>) -> Self {
         // Another program may take the port between our look and the server's start: then try another one.
         for _ in 0..5 {
             let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
             let settings = settings(folder.path());
-            let child = spawn(port, &folder, &settings);
-            let mut server = Self { child, port, folder, settings };
+            let child = spawn(host.as_deref(), port, &folder, &settings);
+            let mut server = Self { child, host: host.clone(), port, folder, settings };
             if server.is_up().await {
                 return server;
             }
@@ -45,8 +53,8 @@ impl RedisServer {
     }
 
     /// Starts a sentinel that watches as `configuration` says.
-    pub(crate) async fn start_sentinel(configuration: &str) -> Self {
-        Self::start_with(|folder| {
+    pub(crate) async fn start_sentinel(host: Option<Arc<Host>>, configuration: &str) -> Self {
+        Self::start_on(host, |folder| {
             let file = folder.join("sentinel.conf");
             std::fs::write(&file, configuration).unwrap();
             vec![file.display().to_string(), "--sentinel".to_owned()]
@@ -62,8 +70,17 @@ impl RedisServer {
         Pid::from_raw(self.child.id().try_into().unwrap())
     }
 
+    /// The host that it has for itself.
+    pub(crate) fn host(&self) -> &Host {
+        self.host.as_deref().expect("it was started on a host")
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        address(self.host.as_deref())
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}:{}", self.address(), self.port)
     }
 
     pub(crate) fn redis(&self) -> Redis {
@@ -79,7 +96,9 @@ impl RedisServer {
         // The usual half a second is not enough for a server that starts beside many others.
         let patient = Some(Duration::from_secs(20));
         let config = AsyncConnectionConfig::new().set_connection_timeout(patient).set_response_timeout(patient);
-        let client = redis::Client::open(self.url()).unwrap();
+        // A socket in the file system is there on either side of a partition.
+        let socket = || format!("unix://{}", socket(&self.folder).display());
+        let client = redis::Client::open(if self.host.is_some() { socket() } else { self.url() }).unwrap();
         client.get_multiplexed_async_connection_with_config(&config).await
     }
 
@@ -137,7 +156,7 @@ impl RedisServer {
 
     /// Makes this a replica of another server, and waits until it keeps up.
     pub(crate) async fn follow(&self, primary: &Self) {
-        () = self.run(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await;
+        () = self.run(&["REPLICAOF", primary.address(), &primary.port().to_string()]).await;
         self.replicates("master_link_status:up").await;
     }
 
@@ -161,7 +180,7 @@ impl RedisServer {
     /// Starts a killed server again with some more settings.
     pub(crate) async fn start_again_with(&mut self, settings: &[&str]) {
         self.settings.extend(settings.iter().map(ToString::to_string));
-        self.child = spawn(self.port, &self.folder, &self.settings);
+        self.child = spawn(self.host.as_deref(), self.port, &self.folder, &self.settings);
         assert!(self.is_up().await, "redis-server does not start again");
     }
 
@@ -212,15 +231,26 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn spawn(port: u16, folder: &TempDir, settings: &[String]) -> Child {
+fn address(host: Option<&Host>) -> &str {
+    host.map_or("127.0.0.1", Host::address)
+}
+
+fn socket(folder: &TempDir) -> PathBuf {
+    folder.path().join("socket")
+}
+
+fn spawn(host: Option<&Host>, port: u16, folder: &TempDir, settings: &[String]) -> Child {
     // Another of the servers that people run: see tests/matrix.
     let program = std::env::var_os("LOCKER_TEST_SERVER").unwrap_or_else(|| "redis-server".into());
     let (sentinel, settings) = settings.split_at(if settings.iter().any(|word| word == "--sentinel") { 2 } else { 0 });
-    let mut command = Command::new(program);
+    let mut command = host.map_or_else(|| Command::new(&program), |host| host.command(&program));
     // A configuration file comes first; the persistence of a sentinel is none of our business.
-    command.args(sentinel).args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir"]).arg(folder.path());
+    command.args(sentinel).args(["--port", &port.to_string(), "--bind", address(host), "--dir"]).arg(folder.path());
     if sentinel.is_empty() {
         command.args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
+    }
+    if host.is_some() {
+        command.args(["--protected-mode", "no", "--unixsocket"]).arg(socket(folder));
     }
     command
         .args(settings)

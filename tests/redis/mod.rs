@@ -5,6 +5,7 @@ mod faults;
 mod fidelity;
 mod keys;
 mod outage;
+mod partitions;
 mod protocol;
 mod queue;
 mod quorum;

@@ -74,7 +74,7 @@ async fn with_passwords(of_sentinel: Option<&str>) -> (RedisServer, RedisServer)
     if let Some(password) = of_sentinel {
         configuration += &format!("user watcher on >{password} +@all ~* &*\n");
     }
-    let sentinel = RedisServer::start_sentinel(&configuration).await;
+    let sentinel = RedisServer::start_sentinel(None, &configuration).await;
     until(async || sentinel.run::<String>(&["INFO", "sentinel"]).await.contains("status=ok")).await;
     if of_sentinel.is_some() {
         () = sentinel.run(&["ACL", "SETUSER", "default", "-@all", "+ping", "+info"]).await;
