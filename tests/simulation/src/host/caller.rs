@@ -26,7 +26,7 @@ pub(super) struct Caller {
 /// How long a call may take besides its wait: the limit of the host, and some time to notice it.
 const LONGEST: Duration = Duration::from_millis(10_500);
 /// After a fault, calls may fail for some time.
-const RECOVERY: Duration = Duration::from_secs(10);
+pub(super) const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Runs the callers of a process until they are done or the process crashes.
 pub(super) async fn process(world: Arc<World>, process: usize) {

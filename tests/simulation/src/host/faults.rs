@@ -68,10 +68,11 @@ fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
     let (is_quorum, ledger) = (state.ledger.is_quorum(), &mut state.ledger);
     let loses =
         matches!(fault.what, FaultKind::Restart { empty: true } | FaultKind::SetClock { .. } | FaultKind::Evict { .. });
+    let keeps = state.waits_for_replica && state.sites.all[fault.site].clocks_agree();
     let fault = if loses && is_quorum { survivable(&mut state.sites, fault, now) } else { fault };
     if loses && is_quorum {
         ledger.survived += 1;
-    } else if loses || (fault.what == FaultKind::FailOver && !state.waits_for_replica) {
+    } else if loses || (fault.what == FaultKind::FailOver && !keeps) {
         ledger.loses();
     }
     let site = &mut state.sites.all[fault.site];
@@ -93,7 +94,7 @@ fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
             ledger.losses += 1;
             // The clocks of the two differ.
             ledger.clock_is_back = true;
-            ledger.fences_are_lost |= !state.waits_for_replica;
+            ledger.fences_are_lost |= !keeps;
         }
         FaultKind::Busy => site.primary(now).set_condition(Condition::Busy),
         FaultKind::Loading => site.primary(now).set_condition(Condition::Loading),

@@ -6,10 +6,13 @@ use std::time::Duration;
 use locker_host::{ExtendOutcome, Guard, Lease, LockOptions, UnlockOutcome, WithOutcome};
 use tokio::time::sleep;
 
-use super::caller::Caller;
+use super::caller::{Caller, RECOVERY};
 use super::invariants::HostInvariant::{ExtensionsTellTheTruth, LeasesLast, ReleasesTellTheTruth};
 use super::ledger::Granted;
 use super::plan::{Attempt, Ends};
+
+/// A shorter lease may end while its renewal, and those of others before it, are confirmed.
+const RENEWABLE_MS: u64 = 4_000;
 
 impl Caller {
     pub(super) fn grant(&self, name: &str, lease: &Lease) {
@@ -99,7 +102,7 @@ impl Caller {
 
     /// Holds a lock by a guard.
     pub(super) async fn holds(&mut self, name: &str, attempt: &Attempt, guard: Guard) {
-        let lease = guard.lease();
+        let (granted, lease) = (self.world.now(), guard.lease());
         let guard = Arc::new(guard);
         let token = lease.token.as_str();
         self.world.ledger(|ledger, _| {
@@ -112,6 +115,12 @@ impl Caller {
             if matches!(loss, locker_host::LostReason::Absent | locker_host::LostReason::HeldByOther) {
                 self.world.ledger(|ledger, now| ledger.refused(token, LeasesLast, now));
             }
+            self.world.ledger(|ledger, _| {
+                let was_well = ledger.is_healthy(self.process, granted.saturating_sub(RECOVERY));
+                if was_well && attempt.ttl_ms >= RENEWABLE_MS && !ledger.is_excused(token) {
+                    ledger.violated(LeasesLast, format!("{token} lost {name} while all was well: {loss}"));
+                }
+            });
         }
         let was_valid = self.world.ledger(|ledger, now| {
             let valid = ledger.valid(now).any(|lease| lease.token == token);

@@ -237,6 +237,11 @@ impl Ledger {
         self.leases.iter_mut().find(|lease| lease.token == token)
     }
 
+    /// Whether the server lost data since the value was stored.
+    pub(super) fn is_excused(&self, token: &str) -> bool {
+        self.values.get(token).is_none_or(|value| value.excused)
+    }
+
     /// Whether the lease may be gone without anyone's fault.
     pub(super) fn lease_ended_by(&self, token: &str, now: Duration) -> bool {
         let lease = self.leases.iter().find(|lease| lease.token == token);

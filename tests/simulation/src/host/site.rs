@@ -188,6 +188,11 @@ impl Site {
         self.follow();
     }
 
+    /// Whether the replica's clock shows what the primary's does.
+    pub(super) fn clocks_agree(&self) -> bool {
+        self.nodes.iter().all(|node| node.clock == self.nodes[0].clock)
+    }
+
     fn set_clocks(&mut self, now: Duration) {
         for node in &mut self.nodes {
             node.server.set_clock(node.clock.shows(now));
