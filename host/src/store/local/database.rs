@@ -1,0 +1,67 @@
+//! The data file: an LMDB environment without its own locks, and without syncing, since no lock outlives a boot.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use heed::types::Bytes;
+use heed::{Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
+
+use super::failure::Failure;
+
+/// The most that the file can grow to: a million locks at the same time and more.
+pub(super) const MAP_SIZE: usize = if cfg!(target_pointer_width = "64") { 1 << 30 } else { 1 << 27 };
+
+pub(super) struct Database {
+    env: Env<WithoutTls>,
+    records: heed::Database<Bytes, Bytes>,
+    file: std::fs::File,
+    shown: PathBuf,
+}
+
+/// A transaction that may write.
+pub(super) struct Transaction<'a> {
+    pub(super) txn: RwTxn<'a>,
+    pub(super) records: heed::Database<Bytes, Bytes>,
+    shown: &'a Path,
+}
+
+impl Database {
+    /// Opens or creates the file at `path`; `shown` is its name for messages.
+    pub(super) fn open(path: &Path, shown: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::of_database(shown, error);
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        let flags = EnvFlags::NO_LOCK | EnvFlags::NO_SUB_DIR | EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC;
+        // SAFETY: each transaction of each process runs under the exclusive lock of the lock file, which replaces LMDB's own lock. Without syncing
+        // a crash of the machine can damage the file; it is removed at the first use after a boot. Under the lock, a file that another
+        // program has changed is checked before it is used, and one that is shorter is not.
+        let env = unsafe {
+            options.map_size(MAP_SIZE).max_readers(1).flags(flags);
+            options.open(path)
+        };
+        let env = env.map_err(failed)?;
+        let file = env.try_clone_inner_file().map_err(failed)?;
+        let mut txn = env.write_txn().map_err(failed)?;
+        let records = env.create_database(&mut txn, None).map_err(failed)?;
+        txn.commit().map_err(failed)?;
+        Ok(Self { env, records, file, shown: shown.to_owned() })
+    }
+
+    pub(super) fn begin(&self) -> Result<Transaction<'_>, Failure> {
+        let txn = self.env.write_txn().map_err(|error| Failure::of_database(&self.shown, error))?;
+        Ok(Transaction { txn, records: self.records, shown: &self.shown })
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+}
+
+impl Transaction<'_> {
+    /// Answers the number of the transaction.
+    pub(super) fn commit(self) -> Result<u64, Failure> {
+        let number = self.txn.id() as u64;
+        self.txn.commit().map_err(|error| Failure::of_database(self.shown, error))?;
+        Ok(number)
+    }
+}
