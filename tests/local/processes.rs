@@ -1,13 +1,16 @@
 //! Several processes with one store.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::{Duration, Instant};
 
+use locker_host::cache::SetOutcome;
 use locker_host::{Cache, Local};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::Process;
-use crate::harness::{LONG, until};
+use crate::harness::{Command, LONG, until};
 
 /// A store, and this process as one of its users.
 struct Store {
@@ -66,6 +69,66 @@ async fn processes_are_served_first_come_first_served() {
         last = fence;
         waiter.ask(&format!("delete job {number}")).await;
     }
+}
+
+/// A process in namespaces of its own.
+fn unshared(folder: &std::path::Path, namespaces: &[&str]) -> Process {
+    let program = Command::path("local-process");
+    let program = [program.to_str().unwrap(), folder.to_str().unwrap()];
+    Process::of(Command::of("unshare".into(), &[namespaces, &program[..]].concat()))
+}
+
+#[tokio::test]
+async fn containers_on_one_kernel_hand_locks_over() {
+    let store = Store::new();
+    store.take("here", LONG).await;
+    let container = ["--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--mount-proc"];
+    let mut first = unshared(store.folder.path(), &container);
+    first.tell("set job first 60000 60000").await;
+    until(async || store.local.queue_len("job").await.unwrap() == 1).await;
+    let mut second = unshared(store.folder.path(), &container);
+    second.tell("set job second 60000 60000").await;
+    until(async || store.local.queue_len("job").await.unwrap() == 2).await;
+    store.release("here").await;
+    assert!(first.answer().await.starts_with("stored "));
+    first.kill().await;
+    store.release("first").await;
+    assert!(second.answer().await.starts_with("stored "));
+}
+
+#[tokio::test]
+async fn a_process_with_another_clock_is_refused() {
+    let store = Store::new();
+    store.take("here", LONG).await;
+    let mut other = unshared(store.folder.path(), &["--time", "--monotonic", "100000", "--fork", "--kill-child"]);
+    let refused = other.ask("get job").await;
+    assert!(refused.starts_with("denied: ") && refused.contains("another time namespace"), "{refused}");
+}
+
+#[tokio::test]
+async fn users_of_a_group_hand_locks_over() {
+    let folder = tempfile::tempdir().unwrap();
+    chown(folder.path(), None, Some(6432)).unwrap();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o2770)).unwrap();
+    let store = Store { local: Local::open(folder.path()).unwrap(), folder };
+    store.take("here", LONG).await;
+    // The other user may not read the folder that the program lies in.
+    let programs = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(programs.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = programs.path().join("local-process");
+    std::fs::copy(Command::path("local-process"), &program).unwrap();
+    let user = ["--reuid=6432", "--regid=6432", "--clear-groups"];
+    let program = [program.to_str().unwrap(), store.folder.path().to_str().unwrap()];
+    let mut other = Process::of(Command::of("setpriv".into(), &[&user[..], &program].concat()));
+    other.tell("set job other 60000 60000").await;
+    until(async || store.local.queue_len("job").await.unwrap() == 1).await;
+    store.release("here").await;
+    assert!(other.answer().await.starts_with("stored "));
+    let waits = store.local.clone();
+    let waits = tokio::spawn(async move { waits.set_if_absent("job", "here", None, LONG).await.unwrap() });
+    until(async || store.local.queue_len("job").await.unwrap() == 1).await;
+    other.ask("delete job other").await;
+    assert!(matches!(waits.await.unwrap(), SetOutcome::Stored(_)));
 }
 
 #[tokio::test]
@@ -175,7 +238,7 @@ async fn processes_that_are_killed_at_any_instant_leave_nothing_torn_and_nothing
         // Every lock can be had again, whatever the dead held or waited for.
         for name in ["storm0", "storm1", "storm2"] {
             let outcome = store.local.set_if_absent(name, "here", Some(LONG), LONG).await.unwrap();
-            assert!(matches!(outcome, locker_host::cache::SetOutcome::Stored(_)), "{outcome:?}");
+            assert!(matches!(outcome, SetOutcome::Stored(_)), "{outcome:?}");
             assert_eq!(store.local.queue_len(name).await.unwrap(), 0);
             store.local.delete_if_equal(name, "here").await.unwrap();
         }

@@ -46,7 +46,10 @@ pub(super) enum Request {
     Get {
         key: Arc<str>,
     },
-    Keys,
+    /// The next keys after this one.
+    Keys {
+        after: Option<Arc<str>>,
+    },
     QueueLen {
         key: Arc<str>,
     },

@@ -21,10 +21,15 @@ pub(super) struct Database {
 
 /// A transaction that may write.
 pub(super) struct Transaction<'a> {
-    pub(super) txn: RwTxn<'a>,
-    pub(super) records: heed::Database<Bytes, Bytes>,
+    txn: RwTxn<'a>,
+    records: heed::Database<Bytes, Bytes>,
+    /// Whether there is something to commit.
+    pub(super) changed: bool,
     shown: &'a Path,
 }
+
+/// A key and its value.
+pub(super) type Record = (Vec<u8>, Vec<u8>);
 
 impl Database {
     /// Opens or creates the file at `path`; `shown` is its name for messages.
@@ -49,7 +54,7 @@ impl Database {
 
     pub(super) fn begin(&self) -> Result<Transaction<'_>, Failure> {
         let txn = self.env.write_txn().map_err(|error| Failure::of_database(&self.shown, error))?;
-        Ok(Transaction { txn, records: self.records, shown: &self.shown })
+        Ok(Transaction { txn, records: self.records, changed: false, shown: &self.shown })
     }
 
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
@@ -58,10 +63,49 @@ impl Database {
 }
 
 impl Transaction<'_> {
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, Failure> {
+        self.records.get(&self.txn, key).map_err(|error| self.failed(error))
+    }
+
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        self.changed = true;
+        self.records.put(&mut self.txn, key, value).map_err(|error| Failure::of_database(self.shown, error))
+    }
+
+    pub(super) fn delete(&mut self, key: &[u8]) -> Result<(), Failure> {
+        self.changed = true;
+        let deleted = self.records.delete(&mut self.txn, key);
+        deleted.map(|_| ()).map_err(|error| Failure::of_database(self.shown, error))
+    }
+
+    /// The first of the records whose keys begin like this.
+    pub(super) fn first(&self, prefix: &[u8]) -> Result<Option<Record>, Failure> {
+        self.found(self.records.get_greater_than_or_equal_to(&self.txn, prefix), prefix)
+    }
+
+    /// The next of these records after a key.
+    pub(super) fn after(&self, key: &[u8], prefix: &[u8]) -> Result<Option<Record>, Failure> {
+        self.found(self.records.get_greater_than(&self.txn, key), prefix)
+    }
+
+    /// The last of these records before a key.
+    pub(super) fn before(&self, key: &[u8], prefix: &[u8]) -> Result<Option<Record>, Failure> {
+        self.found(self.records.get_lower_than(&self.txn, key), prefix)
+    }
+
+    fn found(&self, found: heed::Result<Option<(&[u8], &[u8])>>, prefix: &[u8]) -> Result<Option<Record>, Failure> {
+        let found = found.map_err(|error| self.failed(error))?;
+        Ok(found.filter(|(key, _)| key.starts_with(prefix)).map(|(key, value)| (key.to_owned(), value.to_owned())))
+    }
+
     /// Answers the number of the transaction.
     pub(super) fn commit(self) -> Result<u64, Failure> {
         let number = self.txn.id() as u64;
         self.txn.commit().map_err(|error| Failure::of_database(self.shown, error))?;
         Ok(number)
+    }
+
+    fn failed(&self, error: heed::Error) -> Failure {
+        Failure::of_database(self.shown, error)
     }
 }

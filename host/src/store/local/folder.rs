@@ -7,11 +7,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
 use nix::unistd::{Uid, geteuid};
 
 use super::failure::Failure;
 use super::filesystem;
+use crate::random::Random;
 
 /// The folder of this user. It depends on nothing else, so that cron, services and shells agree on it.
 pub(super) fn default_path() -> PathBuf {
@@ -19,14 +20,11 @@ pub(super) fn default_path() -> PathBuf {
     if user.is_root() { "/run/locker".into() } else { format!("/var/tmp/locker-{user}").into() }
 }
 
-/// An open folder. The lock on it keeps `systemd-tmpfiles` from removing what is in it.
+/// An open folder. A lock on it keeps `systemd-tmpfiles` from removing what is in it.
 pub(super) struct Folder {
     pub(super) path: PathBuf,
-    handle: Flock<File>,
+    handle: File,
     id: FileId,
-    /// What the files in it are created with: its users may read and write them all.
-    mode: u32,
-    group: u32,
 }
 
 /// Which file it is, whatever its name.
@@ -43,8 +41,8 @@ impl FileId {
 }
 
 impl Folder {
-    /// Opens the folder, or creates it for this user alone. Answers whether it is new.
-    pub(super) fn open(path: &Path) -> Result<(Self, bool), Failure> {
+    /// Opens the folder, or creates it for this user alone. Answers whether it is new. A private one is refused if other users have access.
+    pub(super) fn open(path: &Path, is_private: bool) -> Result<(Self, bool), Failure> {
         let failed = |error| Failure::of_system(path, &error);
         let is_new = match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => true,
@@ -54,14 +52,11 @@ impl Folder {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let handle = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(failed)?;
         let metadata = handle.metadata().map_err(failed)?;
-        check_owner(path, &metadata)?;
+        check_owner(path, &metadata, is_private)?;
         filesystem::check(&handle, path)?;
-        let handle = Flock::lock(handle, FlockArg::LockSharedNonblock).map_err(|(_, _)| {
-            Failure::unavailable(format!("the folder {} is locked by another program: try again", path.display()))
-        })?;
-        let shared = |bit, mode| if metadata.mode() & bit == 0 { 0 } else { mode };
-        let mode = 0o600 | shared(0o020, 0o060) | shared(0o002, 0o006);
-        let folder = Self { path: path.to_owned(), handle, id: FileId::of(&metadata), mode, group: metadata.gid() };
+        // If a cleaner is at work just now, and removes a file, the next transaction notices.
+        _ = handle.try_lock_shared();
+        let folder = Self { path: path.to_owned(), handle, id: FileId::of(&metadata) };
         Ok((folder, is_new))
     }
 
@@ -86,19 +81,18 @@ impl Folder {
     }
 
     /// Opens a file, or creates it for all users of the folder. Never follows a symbolic link.
-    pub(super) fn open_file(&self, name: &str, flags: OFlag) -> io::Result<File> {
-        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    pub(super) fn open_file(&self, name: &str) -> io::Result<File> {
         let path = self.file(name);
         let mut options = OpenOptions::new();
+        // What is not a file must not block.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         options.read(true).write(true).mode(0o600).custom_flags(flags.bits());
-        let created = options.clone().create_new(true).open(&path);
-        let file = match created {
-            Ok(file) => {
-                self.share(&path)?;
-                file
+        let file = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_file(&path, &options)?;
+                options.open(&path)?
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path)?,
-            Err(error) => return Err(error),
+            file => file?,
         };
         if !file.metadata()?.is_file() {
             return Err(io::Error::from_raw_os_error(nix::libc::ELOOP));
@@ -106,14 +100,26 @@ impl Folder {
         Ok(file)
     }
 
-    /// Lets all users of the folder use a file that was created in it.
+    /// Makes an empty file that has the right permissions from the beginning, unless another process was faster.
+    fn create_file(&self, path: &Path, options: &OpenOptions) -> io::Result<()> {
+        let new = self.file(format!("new-{:016x}", Random::default().u64()));
+        options.clone().create_new(true).open(&new)?;
+        let linked = self.share(&new).and_then(|()| fs::hard_link(&new, path));
+        _ = fs::remove_file(&new);
+        linked.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+    }
+
+    /// Lets all users of the folder use a file that was created in it: those that may write to the folder.
     pub(super) fn share(&self, path: &Path) -> io::Result<()> {
-        if self.mode != 0o600 {
+        let folder = self.handle.metadata()?;
+        let shared = |bit, mode| if folder.mode() & bit == 0 { 0 } else { mode };
+        let mode = 0o600 | shared(0o020, 0o060) | shared(0o002, 0o006);
+        if mode != 0o600 {
             let file = File::options().read(true).custom_flags(OFlag::O_PATH.bits()).open(path)?;
             let same = Path::new("/proc/self/fd").join(file.as_raw_fd().to_string());
             // Not allowed to users that are not in the group; then the mode alone decides.
-            _ = std::os::unix::fs::chown(&same, None, Some(self.group));
-            fs::set_permissions(same, Permissions::from_mode(self.mode))?;
+            _ = std::os::unix::fs::chown(&same, None, Some(folder.gid()));
+            fs::set_permissions(same, Permissions::from_mode(mode))?;
         }
         Ok(())
     }
@@ -123,7 +129,7 @@ impl Folder {
     }
 }
 
-fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
+fn check_owner(path: &Path, metadata: &fs::Metadata, is_private: bool) -> Result<(), Failure> {
     const STICKY: u32 = 0o1000;
     let (user, owner, mode, path) = (geteuid(), Uid::from_raw(metadata.uid()), metadata.mode(), path.display());
     if mode & STICKY != 0 && mode & 0o022 != 0 {
@@ -131,28 +137,14 @@ fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), Failure> {
             "{path} is a folder for the files of all programs: name a folder in it for the local store"
         )));
     }
-    if owner != user && !owner.is_root() && mode & 0o022 == 0 {
+    if owner != user && (is_private || (!owner.is_root() && mode & 0o022 == 0)) {
         return Err(Failure::denied(format!(
             "the folder {path} of the local store belongs to user {owner}, not to user {user}: remove it, or use another location"
         )));
     }
-    Ok(())
-}
-
-/// The folder of this user is for this user alone.
-pub(super) fn check_private(folder: &Path) -> Result<(), Failure> {
-    let metadata = fs::symlink_metadata(folder).map_err(|error| Failure::of_system(folder, &error))?;
-    let (user, owner) = (geteuid(), Uid::from_raw(metadata.uid()));
-    if owner != user {
+    if is_private && mode & 0o077 != 0 {
         return Err(Failure::denied(format!(
-            "the folder {} of the local store belongs to user {owner}, not to user {user}: remove it, or use another location",
-            folder.display()
-        )));
-    }
-    if metadata.mode() & 0o077 != 0 && !metadata.is_symlink() {
-        return Err(Failure::denied(format!(
-            "other users may use the folder {0} of the local store: run chmod 700 {0}",
-            folder.display()
+            "other users may use the folder {path} of the local store: run chmod 700 {path}"
         )));
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::failure::Failure;
@@ -29,7 +29,7 @@ pub(super) enum Byte {
 impl LockFile {
     pub(super) fn open(folder: &Folder) -> Result<Self, Failure> {
         let failed = |error| Failure::of_system(&folder.display(NAME), &error);
-        let file = folder.open_file(NAME, OFlag::empty()).map_err(failed)?;
+        let file = folder.open_file(NAME).map_err(failed)?;
         let id = FileId::of(&file.metadata().map_err(failed)?);
         Ok(Self { file, id })
     }

@@ -78,10 +78,7 @@ impl Local {
     /// # Errors
     /// As for [`Local::open`]; also [`ErrorKind::Denied`](crate::ErrorKind::Denied) if other users have access to the folder.
     pub fn open_default() -> Result<Self, CacheError> {
-        let path = Self::default_path();
-        let local = Self::open(&path)?;
-        folder::check_private(&path)?;
-        Ok(local)
+        Self::open_folder(&Self::default_path(), Machine::this()?, true)
     }
 
     /// The folder of this user's store: `/run/locker` for root, `/var/tmp/locker-UID` for others. It depends on the user id alone, so that shells,
@@ -115,12 +112,15 @@ impl Local {
     /// As for [`Local::open`].
     #[doc(hidden)]
     pub fn open_on(path: impl AsRef<Path>, machine: Machine) -> Result<Self, CacheError> {
+        Self::open_folder(path.as_ref(), machine, false)
+    }
+
+    fn open_folder(path: &Path, machine: Machine, is_private: bool) -> Result<Self, CacheError> {
         check_process()?;
-        let path = path.as_ref();
         // Before the path is made canonical, which would follow a symbolic link.
-        let (folder, is_new) = Folder::open(path)?;
+        let (folder, is_new) = Folder::open(path, is_private)?;
         let canonical = path.canonicalize().map_err(|error| Failure::of_system(path, &error))?;
-        let user = Arc::new(User::new(folder.at(canonical), machine)?);
+        let user = Arc::new(User::new(folder.at(canonical), machine, is_private)?);
         Ok(Self { user, is_new, default_ttl: Duration::from_secs(30), timeout: Duration::from_secs(5) })
     }
 
@@ -270,9 +270,15 @@ impl Cache for Local {
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
-        match self.call(Request::Keys).await? {
-            Answer::Keys(keys) => Ok(keys),
-            _ => Err(unexpected()),
+        let mut keys = Vec::<String>::new();
+        loop {
+            // Some at a time: other calls must not wait for all of them.
+            let after = keys.last().map(|key| key.as_str().into());
+            match self.call(Request::Keys { after }).await? {
+                Answer::Keys(next) if next.is_empty() => return Ok(keys),
+                Answer::Keys(next) => keys.extend(next),
+                _ => return Err(unexpected()),
+            }
         }
     }
 }

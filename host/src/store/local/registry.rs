@@ -29,7 +29,7 @@ pub(super) struct User {
 
 impl User {
     /// Opens the store in a folder. The path must be canonical.
-    pub(super) fn new(folder: Folder, machine: Machine) -> Result<Self, Failure> {
+    pub(super) fn new(folder: Folder, machine: Machine, is_private: bool) -> Result<Self, Failure> {
         check_process()?;
         let place = (folder.path.clone(), machine);
         let mut open = open();
@@ -39,7 +39,7 @@ impl User {
         }
         let failed = |error: std::io::Error| Failure::of_system(&place.0, &error);
         let calls = Arc::new(Calls::new().map_err(|error| failed(error.into()))?);
-        let store = Store::new(&place.0, folder, place.1.clone())?;
+        let store = Store::new(&place.0, folder, place.1.clone(), is_private)?;
         let (worker, of_thread) = (Worker::new(store, calls.clone()), place.clone());
         thread::Builder::new()
             .name("locker-local".to_owned())

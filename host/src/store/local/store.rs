@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, posix_fallocate};
+use nix::fcntl::posix_fallocate;
 
 use super::check;
 use super::database::Database;
@@ -29,6 +29,7 @@ const ALLOCATED: i64 = 1 << 20;
 pub(super) struct Store {
     path: PathBuf,
     machine: Machine,
+    is_private: bool,
     clock: WallClock,
     files: Option<Files>,
     sender: Sender,
@@ -50,11 +51,11 @@ struct Data {
 }
 
 impl Store {
-    pub(super) fn new(path: &Path, folder: Folder, machine: Machine) -> Result<Self, Failure> {
+    pub(super) fn new(path: &Path, folder: Folder, machine: Machine, is_private: bool) -> Result<Self, Failure> {
         let lock = LockFile::open(&folder)?;
         let sender = Sender::new().map_err(|error| Failure::of_system(path, &error))?;
         let files = Some(Files { folder, lock, header: Header::default(), data: None, is_user: false });
-        Ok(Self { path: path.to_owned(), machine, clock: WallClock::default(), files, sender })
+        Ok(Self { path: path.to_owned(), machine, is_private, clock: WallClock::default(), files, sender })
     }
 
     pub(super) fn close(&mut self) {
@@ -71,7 +72,7 @@ impl Store {
             let files = match self.files.take() {
                 Some(files) => files,
                 None => {
-                    let (folder, _) = Folder::open(&self.path)?;
+                    let (folder, _) = Folder::open(&self.path, self.is_private)?;
                     let lock = LockFile::open(&folder)?;
                     Files { folder, lock, header: Header::default(), data: None, is_user: false }
                 }
@@ -277,7 +278,7 @@ impl Files {
     fn create_data(&mut self) -> Result<(), Failure> {
         let path = self.folder.display(DATA);
         let failed = |error| Failure::of_system(&path, &error);
-        let file = self.folder.open_file(DATA, OFlag::empty()).map_err(failed)?;
+        let file = self.folder.open_file(DATA).map_err(failed)?;
         self.open_data()?;
         match posix_fallocate(&file, 0, ALLOCATED) {
             // Some file systems cannot do that, and allocate what is written.

@@ -19,6 +19,8 @@ const MAX_EXPIRED: usize = 16;
 const PROBED: usize = 4;
 /// How many waiters ahead are counted.
 const MAX_COUNTED: usize = 100;
+/// How many keys one transaction lists.
+const MAX_KEYS: usize = 1000;
 /// Fences are exact as doubles.
 const MAX_FENCE: u64 = (1 << 53) - 1;
 const MAX_KEY: usize = 1024;
@@ -47,36 +49,35 @@ pub(super) enum Enqueued {
 }
 
 pub(super) struct Table<'a, 'b> {
-    transaction: Transaction<'a>,
+    records: Transaction<'a>,
     moment: Moment,
     fence: u64,
     wall_micros: u64,
     path: &'a Path,
     peers: Peers<'a, 'b>,
-    changed: bool,
 }
 
 impl<'a, 'b> Table<'a, 'b> {
     pub(super) fn new(
-        transaction: Transaction<'a>,
+        records: Transaction<'a>,
         moment: Moment,
         fence: u64,
         wall_micros: u64,
         path: &'a Path,
         peers: Peers<'a, 'b>,
     ) -> Self {
-        Self { transaction, moment, fence, wall_micros, path, peers, changed: false }
+        Self { records, moment, fence, wall_micros, path, peers }
     }
 
     /// The transaction to commit, if anything was changed, and the highest fence.
     pub(super) fn finish(self) -> (Option<Transaction<'a>>, u64) {
-        (Some(self.transaction).filter(|_| self.changed), self.fence)
+        (Some(self.records).filter(|records| records.changed), self.fence)
     }
 
     /// Frees some of the locks that have expired.
     pub(super) fn expire(&mut self) -> Result<(), Failure> {
         for _ in 0..MAX_EXPIRED {
-            let Some((bytes, _)) = self.first(b"E")? else { break };
+            let Some((bytes, _)) = self.records.first(b"E")? else { break };
             let (expires, key) = parse_expiry(&bytes)?;
             if expires > self.moment.micros {
                 break;
@@ -174,7 +175,7 @@ impl<'a, 'b> Table<'a, 'b> {
             return Ok(ExtendOutcome::Different);
         }
         let before = lock.expires;
-        self.delete(&expiry_key(before, key))?;
+        self.records.delete(&expiry_key(before, key))?;
         lock.expires = self.moment.micros + ttl;
         self.put_lock(key, &lock)?;
         if lock.expires < before {
@@ -198,18 +199,18 @@ impl<'a, 'b> Table<'a, 'b> {
     pub(super) fn withdraw(&mut self, key: &str, value: &str) -> Result<(), Failure> {
         let prefix = queue_prefix(key);
         let mut removed_head = false;
-        let mut next = self.first(&prefix)?;
+        let mut next = self.records.first(&prefix)?;
         let mut is_head = true;
         while let Some((place, waiter)) = next {
             let waiter = Waiter::decode(&place, &waiter)?;
             if waiter.value == value {
-                self.delete(&place)?;
+                self.records.delete(&place)?;
                 self.peers.send(&waiter, Message::Withdrawn(waiter.id));
                 removed_head |= is_head;
             } else {
                 is_head = false;
             }
-            next = self.after(&place, &prefix)?;
+            next = self.records.after(&place, &prefix)?;
         }
         match self.current(key, None)? {
             Some(lock) if lock.value == value => _ = self.free(key, &lock, None)?,
@@ -223,24 +224,30 @@ impl<'a, 'b> Table<'a, 'b> {
         Ok(self.current(key, None)?.map(|lock| self.entry(lock)))
     }
 
-    pub(super) fn keys(&mut self) -> Result<Vec<String>, Failure> {
+    /// Some keys that are held, after the given one.
+    pub(super) fn keys(&mut self, after: Option<&str>) -> Result<Vec<String>, Failure> {
         let mut keys = Vec::new();
-        let mut next = self.first(b"L")?;
-        while let Some((place, bytes)) = next {
+        let mut next = match after {
+            Some(key) => self.records.after(&lock_key(key), b"L")?,
+            None => self.records.first(b"L")?,
+        };
+        while let Some((place, bytes)) = next
+            && keys.len() < MAX_KEYS
+        {
             if Lock::decode(&place, &bytes)?.expires > self.moment.micros {
                 keys.push(text(&place[1..])?.to_owned());
             }
-            next = self.after(&place, b"L")?;
+            next = self.records.after(&place, b"L")?;
         }
         Ok(keys)
     }
 
     pub(super) fn queue_len(&mut self, key: &str) -> Result<usize, Failure> {
         let prefix = queue_prefix(key);
-        let (mut count, mut next) = (0, self.first(&prefix)?);
+        let (mut count, mut next) = (0, self.records.first(&prefix)?);
         while let Some((place, _)) = next {
             count += 1;
-            next = self.after(&place, &prefix)?;
+            next = self.records.after(&place, &prefix)?;
         }
         Ok(count)
     }
@@ -257,24 +264,24 @@ impl<'a, 'b> Table<'a, 'b> {
 
     fn lock(&self, key: &str) -> Result<Option<Lock>, Failure> {
         let place = lock_key(key);
-        self.get_bytes(&place)?.map(|bytes| Lock::decode(&place, bytes)).transpose()
+        self.records.get(&place)?.map(|bytes| Lock::decode(&place, bytes)).transpose()
     }
 
     /// Takes the key from its holder, and gives it to the first live waiter.
     fn free(&mut self, key: &str, lock: &Lock, asks: Option<Caller>) -> Result<Option<Lock>, Failure> {
-        self.delete(&expiry_key(lock.expires, key))?;
-        self.delete(&lock_key(key))?;
+        self.records.delete(&expiry_key(lock.expires, key))?;
+        self.records.delete(&lock_key(key))?;
         self.serve(key, asks)
     }
 
     /// Stores the value of the first live waiter. The one that asks is live.
     fn serve(&mut self, key: &str, asks: Option<Caller>) -> Result<Option<Lock>, Failure> {
         let prefix = queue_prefix(key);
-        while let Some((place, bytes)) = self.first(&prefix)? {
+        while let Some((place, bytes)) = self.records.first(&prefix)? {
             let waiter = Waiter::decode(&place, &bytes)?;
             let asked = asks == Some(Caller { mailbox: waiter.mailbox, id: waiter.id });
             let delivery = if asked { Delivery::Alive } else { self.peers.send(&waiter, Message::Look(waiter.id)) };
-            self.delete(&place)?;
+            self.records.delete(&place)?;
             if delivery == Delivery::Alive {
                 let lock = self.grant(key, &waiter.value, waiter.ttl)?;
                 let stored = self.stored(&lock);
@@ -289,12 +296,12 @@ impl<'a, 'b> Table<'a, 'b> {
     /// Tells the first live waiter that it is the head, and when the lock expires.
     fn tell_head(&mut self, key: &str, expires: u64) -> Result<(), Failure> {
         let prefix = queue_prefix(key);
-        while let Some((place, bytes)) = self.first(&prefix)? {
+        while let Some((place, bytes)) = self.records.first(&prefix)? {
             let waiter = Waiter::decode(&place, &bytes)?;
             if self.peers.send(&waiter, Message::Head(waiter.id, expires)) == Delivery::Alive {
                 break;
             }
-            self.delete(&place)?;
+            self.records.delete(&place)?;
         }
         Ok(())
     }
@@ -316,21 +323,21 @@ impl<'a, 'b> Table<'a, 'b> {
 
     fn put_lock(&mut self, key: &str, lock: &Lock) -> Result<(), Failure> {
         let place = lock_key(key);
-        self.put(&place, &lock.encode(&place))?;
-        self.put(&expiry_key(lock.expires, key), &[])
+        self.records.put(&place, &lock.encode(&place))?;
+        self.records.put(&expiry_key(lock.expires, key), &[])
     }
 
     fn add_waiter(&mut self, key: &str, ticket: u64, value: &str, ttl: u64, caller: Caller) -> Result<(), Failure> {
         let place = waiter_key(key, ticket);
         let waiter = Waiter { mailbox: caller.mailbox, id: caller.id, ttl, value: value.to_owned() };
-        self.put(&place, &waiter.encode(&place))
+        self.records.put(&place, &waiter.encode(&place))
     }
 
     fn remove_waiter(&mut self, key: &str, ticket: u64, caller: Caller, expires: u64) -> Result<(), Failure> {
         let Some(waiter) = self.waiter(key, ticket)? else { return Ok(()) };
         if waiter.id == caller.id && waiter.mailbox == caller.mailbox {
             let was_head = self.ahead(key, ticket)? == 0;
-            self.delete(&waiter_key(key, ticket))?;
+            self.records.delete(&waiter_key(key, ticket))?;
             if was_head {
                 self.tell_head(key, expires)?;
             }
@@ -343,10 +350,10 @@ impl<'a, 'b> Table<'a, 'b> {
         let prefix = queue_prefix(key);
         let mut place = waiter_key(key, u64::MAX);
         for _ in 0..PROBED {
-            let Some((before, bytes)) = self.before(&place, &prefix)? else { break };
+            let Some((before, bytes)) = self.records.before(&place, &prefix)? else { break };
             let waiter = Waiter::decode(&before, &bytes)?;
             if self.peers.probe(&waiter) == Delivery::Dead {
-                self.delete(&before)?;
+                self.records.delete(&before)?;
             }
             place = before;
         }
@@ -355,23 +362,23 @@ impl<'a, 'b> Table<'a, 'b> {
 
     fn waiter(&self, key: &str, ticket: u64) -> Result<Option<Waiter>, Failure> {
         let place = waiter_key(key, ticket);
-        self.get_bytes(&place)?.map(|bytes| Waiter::decode(&place, bytes)).transpose()
+        self.records.get(&place)?.map(|bytes| Waiter::decode(&place, bytes)).transpose()
     }
 
     fn last_ticket(&self, key: &str) -> Result<Option<u64>, Failure> {
-        let last = self.before(&waiter_key(key, u64::MAX), &queue_prefix(key))?;
+        let last = self.records.before(&waiter_key(key, u64::MAX), &queue_prefix(key))?;
         last.map(|(place, _)| parse_ticket(&place)).transpose()
     }
 
     fn ahead(&self, key: &str, ticket: u64) -> Result<usize, Failure> {
         let (prefix, place) = (queue_prefix(key), waiter_key(key, ticket));
-        let (mut count, mut next) = (0, self.first(&prefix)?);
+        let (mut count, mut next) = (0, self.records.first(&prefix)?);
         while let Some((other, _)) = next
             && other < place
             && count < MAX_COUNTED
         {
             count += 1;
-            next = self.after(&other, &prefix)?;
+            next = self.records.after(&other, &prefix)?;
         }
         Ok(count)
     }
@@ -384,49 +391,6 @@ impl<'a, 'b> Table<'a, 'b> {
         let left = Duration::from_micros(lock.expires.saturating_sub(self.moment.micros));
         Entry { value: lock.value, revision: lock.fence, ttl: Some(left) }
     }
-
-    fn get_bytes(&self, key: &[u8]) -> Result<Option<&[u8]>, Failure> {
-        let Transaction { txn, records, .. } = &self.transaction;
-        records.get(txn, key).map_err(|error| self.failed(error))
-    }
-
-    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        self.changed = true;
-        let Transaction { txn, records, .. } = &mut self.transaction;
-        records.put(txn, key, value).map_err(|error| Failure::of_database(self.path, error))
-    }
-
-    fn delete(&mut self, key: &[u8]) -> Result<(), Failure> {
-        self.changed = true;
-        let Transaction { txn, records, .. } = &mut self.transaction;
-        records.delete(txn, key).map(|_| ()).map_err(|error| Failure::of_database(self.path, error))
-    }
-
-    fn first(&self, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Failure> {
-        let Transaction { txn, records, .. } = &self.transaction;
-        let found = records.get_greater_than_or_equal_to(txn, prefix).map_err(|error| self.failed(error))?;
-        Ok(found.filter(|(key, _)| key.starts_with(prefix)).map(owned))
-    }
-
-    fn after(&self, key: &[u8], prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Failure> {
-        let Transaction { txn, records, .. } = &self.transaction;
-        let found = records.get_greater_than(txn, key).map_err(|error| self.failed(error))?;
-        Ok(found.filter(|(key, _)| key.starts_with(prefix)).map(owned))
-    }
-
-    fn before(&self, key: &[u8], prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Failure> {
-        let Transaction { txn, records, .. } = &self.transaction;
-        let found = records.get_lower_than(txn, key).map_err(|error| self.failed(error))?;
-        Ok(found.filter(|(key, _)| key.starts_with(prefix)).map(owned))
-    }
-
-    fn failed(&self, error: heed::Error) -> Failure {
-        Failure::of_database(self.path, error)
-    }
-}
-
-fn owned((key, value): (&[u8], &[u8])) -> (Vec<u8>, Vec<u8>) {
-    (key.to_owned(), value.to_owned())
 }
 
 /// The time to live in microseconds, if it can be represented, and key and value have a size that a record may have.

@@ -341,7 +341,7 @@ fn step(
             Answer::Withdrawn
         }
         Request::Get { key } => Answer::Found(table.get(key)?),
-        Request::Keys => Answer::Keys(table.keys()?),
+        Request::Keys { after } => Answer::Keys(table.keys(after.as_deref())?),
         Request::QueueLen { key } => Answer::Count(table.queue_len(key)?),
     }))
 }
