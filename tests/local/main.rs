@@ -13,7 +13,7 @@ type Answer = Result<String, Box<dyn std::error::Error>>;
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().unwrap_or_default();
-    let local = Local::open(&path);
+    let local = if path.is_empty() { Local::open_default() } else { Local::open(&path) };
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<_> = line.split(' ').collect();
         let answer = match &local {
@@ -41,6 +41,7 @@ async fn execute(local: &Local, words: &[&str]) -> Answer {
         ["get", key] => {
             local.get(key).await?.map_or("absent".to_owned(), |entry| format!("{} {}", entry.value, entry.revision))
         }
+        ["path"] => local.path().display().to_string(),
         ["queued", key] => local.queue_len(key).await?.to_string(),
         ["count", file, times] => count(local, Path::new(file), times.parse()?).await?,
         ["storm", seed] => storm(local, seed.parse()?).await?,

@@ -54,12 +54,15 @@ impl Failure {
         use heed::MdbError;
         match error {
             heed::Error::Io(error) => Self::of_system(path, &error),
+            heed::Error::Mdb(MdbError::Other(code)) => Self::of_system(path, &io::Error::from_raw_os_error(code)),
             heed::Error::Mdb(MdbError::MapFull | MdbError::TxnFull) => Self::unavailable(format!(
                 "the local store at {} is full: it has too many locks and waiters at the same time",
                 path.display()
             )),
-            heed::Error::Mdb(MdbError::Other(code)) => Self::of_system(path, &io::Error::from_raw_os_error(code)),
-            error => Self::Damaged(error.to_string()),
+            heed::Error::Mdb(
+                MdbError::Invalid | MdbError::Corrupted | MdbError::PageNotFound | MdbError::VersionMismatch,
+            ) => Self::Damaged(error.to_string()),
+            error => Self::unavailable(format!("the local store at {} failed: {error}", path.display())),
         }
     }
 }

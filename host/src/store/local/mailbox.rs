@@ -113,7 +113,12 @@ impl Sender {
     }
 
     pub(super) fn send(&self, folder: &Folder, address: u64, message: Message) -> Delivery {
-        let sent = self.0.send_to(&message.encode(), folder.file(name(address)));
+        let (bytes, path) = (message.encode(), folder.file(name(address)));
+        let sent = self.0.send_to(&bytes, &path).or_else(|error| match error.kind() {
+            // Messages that a stopped process does not read fill the buffer of their sender, too. A new sender's is empty.
+            io::ErrorKind::WouldBlock => Self::new()?.0.send_to(&bytes, &path),
+            _ => Err(error),
+        });
         bury(folder, &name(address), sent.map(|_| ()))
     }
 

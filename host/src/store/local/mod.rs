@@ -4,16 +4,17 @@
 //!
 //! A call goes from the caller's task to one thread, which executes it in a transaction on the files.
 //!
-//! - `calls`: the calls on their way to the thread; `worker`: the thread; `registry`: the stores that the process has open.
+//! - `calls`: the calls on their way to the thread; `worker`: the thread; `steps`: what it does for each; `registry`: the stores that the process has open.
 //! - `seat`, `waiters`: the calls of this process that wait; `mailbox`, `peers`: how processes tell each other.
-//! - `table`: the steps on locks and queues; `record`: how they are stored.
-//! - `store`: the files, and when they are replaced; `folder`, `lock_file`, `header`, `database`: one of them each; `check`: looks for damage.
+//! - `table`: the steps on locks; `queue`: the steps on queues; `record`: how they are stored.
+//! - `store`: transactions; `files`: the files, and when they are replaced; `folder`, `lock_file`, `header`, `database`: one of them each; `check`: looks for damage.
 //! - `machine`, `filesystem`: where a store works; `failure`: why it does not.
 
 mod calls;
 mod check;
 mod database;
 mod failure;
+mod files;
 mod filesystem;
 mod folder;
 mod header;
@@ -21,9 +22,11 @@ mod lock_file;
 mod machine;
 mod mailbox;
 mod peers;
+mod queue;
 mod record;
 mod registry;
 mod seat;
+mod steps;
 mod store;
 mod table;
 mod waiters;

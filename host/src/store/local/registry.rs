@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use nix::sys::signal::{SigSet, SigmaskHow};
+
 use super::calls::Calls;
 use super::failure::Failure;
 use super::folder::Folder;
@@ -41,10 +43,13 @@ impl User {
         let calls = Arc::new(Calls::new().map_err(|error| failed(error.into()))?);
         let store = Store::new(&place.0, folder, place.1.clone(), is_private)?;
         let (worker, of_thread) = (Worker::new(store, calls.clone()), place.clone());
-        thread::Builder::new()
+        // Handlers of the program's signals must not run in a thread that has the lock. It inherits the mask.
+        let signals = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(|error| failed(error.into()))?;
+        let thread = thread::Builder::new()
             .name("locker-local".to_owned())
-            .spawn(move || worker.run(|close| forget(&of_thread, close)))
-            .map_err(failed)?;
+            .spawn(move || worker.run(|close| forget(&of_thread, close)));
+        _ = signals.thread_set_mask();
+        thread.map_err(failed)?;
         open.insert(place.clone(), Entry { calls: calls.clone(), users: 1 });
         Ok(Self { calls, place })
     }

@@ -2,21 +2,20 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 
 use super::calls::{Answer, Batch, Call, Calls, Request};
 use super::failure::Failure;
 use super::mailbox::{MAY_OVERFLOW, Mailbox, Message};
 use super::peers::{Events, Here};
 use super::seat::Shared;
+use super::steps::{Effect, Seen, look, step};
 use super::store::Store;
-use super::table::{Caller, Enqueued, Look, Table};
+use super::table::Caller;
 use super::waiters::{Waiters, due};
 use crate::random::Random;
-use crate::store::{SetOutcome, Stored};
 use crate::time::{Moment, now};
 
 /// How many waiters look in one transaction.
@@ -32,19 +31,6 @@ pub(super) struct Worker {
     /// Waits to withdraw.
     abandoned: Vec<Arc<Shared>>,
     swept: bool,
-}
-
-/// What is to be done after a transaction that succeeded.
-enum Effect {
-    Answer(Answer),
-    Queued { shared: Arc<Shared>, ttl: Duration, ticket: u64, due: Instant },
-    Joined(u64),
-    Left { id: u64, seat: u64, outcome: SetOutcome },
-}
-
-enum Seen {
-    Stored(Stored),
-    Due(Instant),
 }
 
 /// What one transaction did.
@@ -64,8 +50,6 @@ impl Worker {
 
     /// Works until there are no users, which `ends` decides. It closes the files before another thread can open them again.
     pub(super) fn run(mut self, ends: impl Fn(&mut dyn FnMut()) -> bool) {
-        // Handlers of the program's signals must not run while this thread has the lock.
-        _ = SigSet::all().thread_block();
         loop {
             let ready = self.wait();
             let mut looks = self.receive(ready);
@@ -281,67 +265,4 @@ impl Worker {
             self.waiters.look_at(*id, now() + RETRY_INTERVAL);
         }
     }
-}
-
-fn look(
-    table: &mut Table<'_, '_>,
-    waiters: &Waiters,
-    id: u64,
-    mailbox: u64,
-    moment: Moment,
-) -> Result<Option<Seen>, Failure> {
-    let Some(group) = waiters.get(id).filter(|group| !group.is_abandoned()) else { return Ok(None) };
-    let caller = Caller { mailbox, id };
-    Ok(Some(match table.look(&group.shared.key, &group.shared.value, group.ttl, caller, group.ticket)? {
-        Look::Stored(stored) => Seen::Stored(stored),
-        Look::Queued { expires, ahead } => Seen::Due(due(moment, expires, ahead)),
-    }))
-}
-
-/// Executes a call.
-fn step(
-    table: &mut Table<'_, '_>,
-    waiters: &Waiters,
-    request: &Request,
-    caller: Caller,
-    calls: &Arc<Calls>,
-    moment: Moment,
-) -> Result<Effect, Failure> {
-    Ok(Effect::Answer(match request {
-        Request::Set { key, value, ttl } => Answer::Set(table.set(key, value, *ttl, None)?),
-        Request::Enqueue { key, value, ttl } => {
-            if let Some(id) = waiters.find(key, value)
-                && let Some(group) = waiters.get(id)
-            {
-                let queued = Caller { mailbox: caller.mailbox, id };
-                return Ok(match table.look(key, value, group.ttl, queued, group.ticket)? {
-                    Look::Stored(stored) => Effect::Answer(Answer::Set(SetOutcome::Stored(stored))),
-                    Look::Queued { .. } => Effect::Joined(id),
-                });
-            }
-            match table.enqueue(key, value, *ttl, caller)? {
-                Enqueued::Stored(stored) => Answer::Set(SetOutcome::Stored(stored)),
-                Enqueued::Queued { ticket, expires, ahead } => {
-                    let shared = Arc::new(Shared::new(key.clone(), value.clone(), caller.id, calls.clone()));
-                    return Ok(Effect::Queued { shared, ttl: *ttl, ticket, due: due(moment, expires, ahead) });
-                }
-            }
-        }
-        Request::Leave { shared, seat, ttl } => {
-            let Shared { key, value, id, .. } = &**shared;
-            let queued = Caller { mailbox: caller.mailbox, id: *id };
-            let place = waiters.get(*id).map(|group| group.ticket).filter(|_| waiters.is_last(*id, *seat));
-            let outcome = table.set(key, value, *ttl, place.map(|ticket| (queued, ticket)))?;
-            return Ok(Effect::Left { id: *id, seat: *seat, outcome });
-        }
-        Request::Extend { key, value, ttl } => Answer::Extended(table.extend(key, value, *ttl)?),
-        Request::Delete { key, value } => Answer::Deleted(table.delete_if_equal(key, value)?),
-        Request::Withdraw { key, value } => {
-            table.withdraw(key, value)?;
-            Answer::Withdrawn
-        }
-        Request::Get { key } => Answer::Found(table.get(key)?),
-        Request::Keys { after } => Answer::Keys(table.keys(after.as_deref())?),
-        Request::QueueLen { key } => Answer::Count(table.queue_len(key)?),
-    }))
 }
