@@ -19,11 +19,16 @@ pub(super) fn seal(header: &mut [u8; 128]) {
     header[120..].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Sets the highest fence of a store.
-pub(super) fn write_fence(folder: &Path, fence: u64) {
+fn read_header(folder: &Path) -> (File, [u8; 128]) {
     let lock = File::options().read(true).write(true).open(folder.join("lock")).unwrap();
     let mut header = [0; 128];
     lock.read_exact_at(&mut header, 0).unwrap();
+    (lock, header)
+}
+
+/// Sets the highest fence of a store.
+pub(super) fn write_fence(folder: &Path, fence: u64) {
+    let (lock, mut header) = read_header(folder);
     header[40..48].copy_from_slice(&fence.to_le_bytes());
     seal(&mut header);
     lock.write_all_at(&header, 0).unwrap();
@@ -143,4 +148,17 @@ async fn a_file_whose_time_was_changed_is_checked_and_kept() {
     assert!(matches!(waiter.await.unwrap().unwrap(), SetOutcome::Stored(_)));
     assert_eq!(set_aside(folder.path()), Vec::<PathBuf>::new());
     assert_eq!(local.keys().await.unwrap().len(), 151);
+}
+
+#[tokio::test]
+async fn processes_that_are_killed_before_they_write_the_header_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = filled(folder.path()).await;
+    for number in 0..5 {
+        let (lock, header) = read_header(folder.path());
+        local.try_set(&format!("job{number}"), "value", Some(LONG)).await.unwrap();
+        lock.write_all_at(&header, 0).unwrap();
+        assert!(Process::start(folder.path()).ask(&format!("get job{number}")).await.starts_with("value "));
+        assert_eq!(set_aside(folder.path()), Vec::<PathBuf>::new());
+    }
 }

@@ -10,6 +10,7 @@ use locker_host::{Cache, CacheError, ErrorKind, Local};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::Process;
+use super::process::of_user;
 use crate::harness::{Command, LONG, until};
 
 fn refused(path: &Path) -> CacheError {
@@ -55,21 +56,10 @@ fn a_cleaner_of_old_files_finds_the_folder_locked() {
     assert!(cleaner.is_err());
 }
 
-/// A process of a user that uses the store of this user, after a script has prepared `/run` and `/var/tmp`.
-fn of_user(user: &str, script: &str) -> Process {
-    let program = Command::path("local-process");
-    let script = format!(
-        "mount -t tmpfs tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /var/tmp && mount -t tmpfs tmpfs /mnt && cp {} /mnt && {script} && \
-        exec env -i HOME=/nowhere TMPDIR=/nowhere setpriv --reuid={user} --regid={user} --clear-groups /mnt/local-process ''",
-        program.display()
-    );
-    Process::of(Command::of("unshare".into(), &["--mount", "sh", "-ec", &script]))
-}
-
 #[tokio::test]
 async fn the_location_depends_on_the_user_alone() {
     for (user, path) in [("0", "/run/locker"), ("6432", "/var/tmp/locker-6432")] {
-        let mut process = of_user(user, "true");
+        let mut process = of_user(user, "true", "");
         assert_eq!(process.ask("path").await, path);
         assert!(process.ask("set job value 60000 0").await.starts_with("stored "));
     }
@@ -77,13 +67,13 @@ async fn the_location_depends_on_the_user_alone() {
 
 #[tokio::test]
 async fn a_location_that_others_may_use_is_refused() {
-    let refused = of_user("6432", "mkdir -m 777 /var/tmp/locker-6432").ask("get job").await;
+    let refused = of_user("6432", "mkdir -m 777 /var/tmp/locker-6432", "").ask("get job").await;
     assert!(refused.starts_with("denied: ") && refused.contains("belongs to user 0"), "{refused}");
     let open = "mkdir -m 750 /var/tmp/locker-6432 && chown 6432 /var/tmp/locker-6432";
-    let refused = of_user("6432", open).ask("get job").await;
+    let refused = of_user("6432", open, "").ask("get job").await;
     assert!(refused.starts_with("denied: ") && refused.contains("run chmod 700"), "{refused}");
     let link = "ln -s /mnt /var/tmp/locker-6432";
-    let refused = of_user("6432", link).ask("get job").await;
+    let refused = of_user("6432", link, "").ask("get job").await;
     assert!(refused.starts_with("denied: ") && refused.contains("symbolic link"), "{refused}");
 }
 

@@ -58,3 +58,15 @@ impl Process {
         child.wait().await.unwrap()
     }
 }
+
+/// A process of another user, after a script has prepared an empty `/run` and `/var/tmp`. It uses the store in a folder, or that of its user.
+pub(super) fn of_user(user: &str, script: &str, folder: &str) -> Process {
+    let program = Command::path("local-process");
+    // The user may not read the folder that the program lies in.
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && mount -t tmpfs -o mode=1777 tmpfs /var/tmp && mount -t tmpfs tmpfs /mnt && cp {} /mnt && {script} && \
+        exec env -i HOME=/nowhere TMPDIR=/nowhere setpriv --reuid={user} --regid={user} --clear-groups /mnt/local-process '{folder}'",
+        program.display()
+    );
+    Process::of(Command::of("unshare".into(), &["--mount", "sh", "-ec", &script]))
+}

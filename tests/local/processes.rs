@@ -10,7 +10,8 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::Process;
-use crate::harness::{Command, LONG, until};
+use super::process::of_user;
+use crate::harness::{Command, LONG, SHORT, until};
 
 /// A store, and this process as one of its users.
 struct Store {
@@ -112,14 +113,7 @@ async fn users_of_a_group_hand_locks_over() {
     std::fs::set_permissions(folder.path(), Permissions::from_mode(0o2770)).unwrap();
     let store = Store { local: Local::open(folder.path()).unwrap(), folder };
     store.take("here", LONG).await;
-    // The other user may not read the folder that the program lies in.
-    let programs = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(programs.path(), Permissions::from_mode(0o755)).unwrap();
-    let program = programs.path().join("local-process");
-    std::fs::copy(Command::path("local-process"), &program).unwrap();
-    let user = ["--reuid=6432", "--regid=6432", "--clear-groups"];
-    let program = [program.to_str().unwrap(), store.folder.path().to_str().unwrap()];
-    let mut other = Process::of(Command::of("setpriv".into(), &[&user[..], &program].concat()));
+    let mut other = of_user("6432", "true", store.folder.path().to_str().unwrap());
     other.tell("set job other 60000 60000").await;
     until(async || store.local.queue_len("job").await.unwrap() == 1).await;
     store.release("here").await;
@@ -166,6 +160,35 @@ async fn a_holder_that_was_killed_loses_the_lock_when_its_time_is_over() {
     let mut waiter = store.waiter("waiter").await;
     holder.kill().await;
     assert!(waiter.answer().await.starts_with("stored "));
+}
+
+#[tokio::test]
+async fn a_waiter_behind_one_that_was_killed_is_served_after_an_expiry() {
+    let store = Store::new();
+    store.take("here", SHORT).await;
+    let head = store.waiter("head").await;
+    let mut second = store.waiter("second").await;
+    head.kill().await;
+    assert!(second.answer().await.starts_with("stored "));
+}
+
+#[tokio::test]
+async fn a_waiter_notices_that_the_lock_was_extended_to_less() {
+    let store = Store::new();
+    store.take("here", LONG).await;
+    let mut waiter = store.waiter("waiter").await;
+    store.local.extend_if_equal("job", "here", SHORT).await.unwrap();
+    assert!(waiter.answer().await.starts_with("stored "));
+}
+
+#[tokio::test]
+async fn a_waiter_whose_value_is_withdrawn_by_another_process_is_told() {
+    let store = Store::new();
+    store.take("here", LONG).await;
+    let mut waiter = store.waiter("waiter").await;
+    store.local.withdraw("job", "waiter").await.unwrap();
+    assert_eq!(waiter.answer().await, "unavailable: the request was withdrawn while it waited");
+    assert_eq!(store.local.queue_len("job").await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -29,11 +29,11 @@ const NO_SUB_DIR: u16 = 0x4000;
 const NO_PAGE: usize = usize::MAX;
 const MAX_DEPTH: u16 = 32;
 
-/// Fails if a file is not one that a transaction left, the given one or the next.
-pub(super) fn check(bytes: &[u8], transaction: u64) -> Checked<()> {
+/// Fails if a file is not one that a transaction left, the given one or the next. Answers which.
+pub(super) fn check(bytes: &[u8], transaction: u64) -> Checked<u64> {
     if cfg!(target_endian = "big") {
         // The order of the fields differs there.
-        return Ok(());
+        return Ok(transaction);
     }
     let psize = u32_at(bytes, PAGE_HEADER + META_TREES)? as usize;
     if !(psize.is_power_of_two() && (4096..=1 << 15).contains(&psize)) || bytes.len() < 2 * psize {
@@ -41,7 +41,7 @@ pub(super) fn check(bytes: &[u8], transaction: u64) -> Checked<()> {
     }
     let metas = [Meta::read(bytes, 0, psize)?, Meta::read(bytes, 1, psize)?];
     let meta = if metas[1].transaction > metas[0].transaction { &metas[1] } else { &metas[0] };
-    if !(transaction..=transaction + 1).contains(&meta.transaction) {
+    if !(transaction..=transaction.saturating_add(1)).contains(&meta.transaction) {
         return Err("its transaction is another one than the last");
     }
     let mut pages = Pages { bytes, psize, used: vec![false; meta.last_page + 1], meta };
@@ -50,7 +50,8 @@ pub(super) fn check(bytes: &[u8], transaction: u64) -> Checked<()> {
     for (transaction, list) in free {
         pages.read_free(transaction, list)?;
     }
-    check_records(&records)
+    check_records(&records)?;
+    Ok(meta.transaction)
 }
 
 /// Where the trees are in a meta: after magic, version, address and size of the map.

@@ -109,7 +109,8 @@ impl Files {
             return Err(Failure::Damaged("it is not a file".to_owned()));
         }
         let bytes = fs::read(self.folder.file(DATA)).map_err(failed)?;
-        check::check(&bytes, self.header.transaction).map_err(|reason| Failure::Damaged(reason.to_owned()))?;
+        let checked = check::check(&bytes, self.header.transaction);
+        self.header.transaction = checked.map_err(|reason| Failure::Damaged(reason.to_owned()))?;
         let now = self.folder.metadata(DATA).map_err(failed)?;
         self.header.data = DataFile::from(&now);
         self.write_header()
