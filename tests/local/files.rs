@@ -3,7 +3,6 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::time::Duration;
 
 use locker_host::cache::SetOutcome;
 use locker_host::{Cache, CacheError, ErrorKind, Local};
@@ -139,7 +138,7 @@ async fn a_store_whose_folder_was_removed_makes_a_new_one() {
 async fn waiters_whose_files_were_removed_are_served_from_the_new_ones() {
     let folder = tempfile::tempdir().unwrap();
     let local = Local::open(folder.path()).unwrap();
-    local.try_set("job", "lost", Some(Duration::from_secs(1))).await.unwrap();
+    local.try_set("job", "lost", Some(LONG)).await.unwrap();
     let mut waiter = Process::start(folder.path());
     waiter.tell("set job waiter 60000 60000").await;
     until(async || local.queue_len("job").await.unwrap() == 1).await;

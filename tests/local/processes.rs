@@ -156,8 +156,9 @@ async fn a_lock_whose_waiters_were_all_killed_is_free() {
 async fn a_holder_that_was_killed_loses_the_lock_when_its_time_is_over() {
     let store = Store::new();
     let mut holder = store.process();
-    assert!(holder.ask("set job value 300 0").await.starts_with("stored "));
+    assert!(holder.ask("set job value 60000 0").await.starts_with("stored "));
     let mut waiter = store.waiter("waiter").await;
+    assert!(holder.ask("extend job value 300").await.starts_with("Extended"));
     holder.kill().await;
     assert!(waiter.answer().await.starts_with("stored "));
 }
@@ -165,9 +166,11 @@ async fn a_holder_that_was_killed_loses_the_lock_when_its_time_is_over() {
 #[tokio::test]
 async fn a_waiter_behind_one_that_was_killed_is_served_after_an_expiry() {
     let store = Store::new();
-    store.take("here", SHORT).await;
+    store.take("here", LONG).await;
     let head = store.waiter("head").await;
     let mut second = store.waiter("second").await;
+    // Only the head is told.
+    store.local.extend_if_equal("job", "here", SHORT).await.unwrap();
     head.kill().await;
     assert!(second.answer().await.starts_with("stored "));
 }

@@ -9,16 +9,16 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 use super::seat::{Ending, Seat, Shared};
 use crate::store::Stored;
-use crate::time::Moment;
+use crate::time::{Moment, after};
 
 /// How long after the end of a lease the head of the queue looks.
 const EXPIRY_DELAY: Duration = Duration::from_millis(1);
 /// How much later each waiter behind it looks, and how much later at most.
 const STAGGER: Duration = Duration::from_millis(20);
 const MAX_STAGGER: Duration = Duration::from_secs(2);
-/// How often the head and the others look without a reason, in case that files were removed or a process was stopped.
-const HEAD_INTERVAL: Duration = Duration::from_secs(5);
-const INTERVAL: Duration = Duration::from_secs(15);
+/// How often the head looks without a reason, in case that files were removed or a process was stopped, and how much more rarely each waiter behind it.
+const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL_STEP: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -151,7 +151,8 @@ impl Group {
 
 /// When a waiter looks that has so many others ahead.
 pub(super) fn due(moment: Moment, expires: u64, ahead: usize) -> Instant {
-    let stagger = STAGGER.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX)).min(MAX_STAGGER);
-    let interval = if ahead == 0 { HEAD_INTERVAL } else { INTERVAL + stagger };
-    (moment.instant_of(expires) + EXPIRY_DELAY + stagger).min(moment.instant + interval)
+    let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
+    let stagger = STAGGER.saturating_mul(ahead).min(MAX_STAGGER);
+    let interval = INTERVAL.saturating_add(INTERVAL_STEP.saturating_mul(ahead));
+    (moment.instant_of(expires) + EXPIRY_DELAY + stagger).min(after(moment.instant, interval))
 }
