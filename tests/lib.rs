@@ -6,7 +6,7 @@
 //! - `chaos`: a program that starts thousands of commands, and stops and kills what belongs to them.
 //! - `soak`: a program that goes on for as long as you like.
 //! - `trials`: a program that repeats what a quorum must survive.
-//! - `lock`: what a lock must do, on every store; `redis`: Redis and quorums; `cli`: the command; `plugin`: plugins and their sandbox.
+//! - `lock`: what a lock must do, on every store; `redis`: Redis and quorums; `local`: processes that share a local store; `cli`: the command; `plugin`: plugins and their sandbox.
 //! - `model`: stores beside a model; `fuzz`: hostile input.
 //! - `languages`: plugins and hosts in other languages than Rust.
 
@@ -28,6 +28,8 @@ mod examples;
 mod fuzz;
 #[cfg(test)]
 mod languages;
+#[cfg(test)]
+mod local;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]

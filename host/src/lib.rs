@@ -89,6 +89,7 @@
 //! # Features
 //!
 //! - `redis` (default): the store in Redis.
+//! - `local`: the store that the processes of one machine share, without a server. Linux only.
 //! - `compilation-cache`: keeps compiled code for the next process.
 //! - `run`: `Runner`, which runs whole programs, with `wasmtime-wasi`.
 //!
@@ -130,6 +131,8 @@ pub use outcome::{ExtendOutcome, Holder, Lease, LockOutcome, Token, UnlockOutcom
 #[cfg(feature = "run")]
 pub use plugin::runner::{Program, ProgramExit, Runner};
 pub use plugin::{LockerCtx, Operation, Scope, add_cache_to_linker, add_to_linker, add_to_linker_sync};
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub use store::local::Local;
 pub use store::memory::Memory;
 pub use store::quorum::Quorum;
 #[cfg(feature = "redis")]
@@ -149,6 +152,8 @@ pub mod cache {
 /// This module names types of the redis crate, and changes with it: it is not part of what semantic versioning promises.
 pub mod simulation {
     pub use crate::environment::Environment;
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub use crate::store::local::Machine;
     #[cfg(feature = "redis")]
     pub use crate::store::redis::client::{Client, Connector, Push, Pushes};
     #[cfg(feature = "redis")]

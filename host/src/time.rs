@@ -40,6 +40,32 @@ impl Default for WallClock {
     }
 }
 
+/// One moment, on the clock of this process and on the one that all processes of the machine share.
+#[cfg(all(feature = "local", target_os = "linux"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) instant: Instant,
+    /// Microseconds since the machine was booted, without the time for which it was suspended. `Instant` leaves that out too, so a deadline
+    /// in this process and the expiry in the store agree after a suspension.
+    pub(crate) micros: u64,
+}
+
+#[cfg(all(feature = "local", target_os = "linux"))]
+impl Moment {
+    /// The instant is read first, so that deadlines made from it are not too late.
+    pub(crate) fn now() -> std::io::Result<Self> {
+        let instant = now();
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
+        let time = Duration::new(u64::try_from(time.tv_sec()).unwrap_or(0), u32::try_from(time.tv_nsec()).unwrap_or(0));
+        Ok(Self { instant, micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX) })
+    }
+
+    /// When the shared clock shows `micros`, or a year from now if that is later.
+    pub(crate) fn instant_of(&self, micros: u64) -> Instant {
+        after(self.instant, Duration::from_micros(micros.saturating_sub(self.micros)).min(YEAR))
+    }
+}
+
 /// The least time that a lease of `ttl` must have left to count: the contract counts in whole milliseconds.
 pub(crate) fn least_left(ttl: Duration) -> Duration {
     Duration::from_millis(1).min(ttl / 2)

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
 
-use locker_host::{Cache, CacheError, Locker, Memory};
+use locker_host::{Cache, CacheError, Local, Locker, Memory};
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::{Backend, Fault, Proxy, RedisServer};
@@ -19,7 +20,7 @@ pub(crate) struct LateStore {
 }
 
 enum Answers {
-    Memory(LateMemory),
+    Here { cache: LateCache, _folder: Option<TempDir> },
     Redis { _server: RedisServer, proxy: Proxy },
 }
 
@@ -28,9 +29,13 @@ impl Backend {
     pub(crate) async fn start_late(self, default_ttl: Duration) -> LateStore {
         match self {
             Self::Memory => {
-                let memory = LateMemory { memory: Memory::new(default_ttl), delay: Arc::default() };
-                let (locker, other) = (Locker::new(memory.clone()), Locker::new(memory.memory.clone()));
-                LateStore { locker: locker.unwrap(), other: other.unwrap(), answers: Answers::Memory(memory) }
+                let memory = Memory::new(default_ttl);
+                LateStore::over(memory.clone(), Locker::new(memory).unwrap(), None)
+            }
+            Self::Local => {
+                let folder = tempfile::tempdir().unwrap();
+                let local = Local::open(folder.path()).unwrap().default_ttl(default_ttl);
+                LateStore::over(local.clone(), Locker::new(local).unwrap(), Some(folder))
             }
             Self::Redis => {
                 let server = RedisServer::start().await;
@@ -47,10 +52,15 @@ impl Backend {
 }
 
 impl LateStore {
+    fn over(cache: impl Cache, other: Locker, _folder: Option<TempDir>) -> Self {
+        let cache = LateCache { cache: Arc::new(cache), delay: Arc::default() };
+        Self { locker: Locker::new(cache.clone()).unwrap(), other, answers: Answers::Here { cache, _folder } }
+    }
+
     /// Delays the next answer about the lock `job`, though the request is done at once.
     pub(crate) fn delay_answer(&self, time: Duration) {
         match &self.answers {
-            Answers::Memory(memory) => *memory.delay.lock().unwrap() = Some(time),
+            Answers::Here { cache, .. } => *cache.delay.lock().unwrap() = Some(time),
             Answers::Redis { proxy, .. } => proxy.next(Fault::DelayAnswer("job", time)),
         }
     }
@@ -61,12 +71,12 @@ impl LateStore {
 }
 
 #[derive(Clone)]
-struct LateMemory {
-    memory: Memory,
+struct LateCache {
+    cache: Arc<dyn Cache>,
     delay: Arc<Mutex<Option<Duration>>>,
 }
 
-impl LateMemory {
+impl LateCache {
     async fn delay(&self) {
         let delay = self.delay.lock().unwrap().take();
         if let Some(delay) = delay {
@@ -76,28 +86,28 @@ impl LateMemory {
 }
 
 #[async_trait]
-impl Cache for LateMemory {
+impl Cache for LateCache {
     async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
-        let answer = self.memory.try_set(key, value, ttl).await;
+        let answer = self.cache.try_set(key, value, ttl).await;
         self.delay().await;
         answer
     }
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
-        let answer = self.memory.extend_if_equal(key, value, ttl).await;
+        let answer = self.cache.extend_if_equal(key, value, ttl).await;
         self.delay().await;
         answer
     }
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
-        self.memory.delete_if_equal(key, value).await
+        self.cache.delete_if_equal(key, value).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {
-        self.memory.get(key).await
+        self.cache.get(key).await
     }
 
     fn default_ttl(&self) -> Duration {
-        self.memory.default_ttl()
+        self.cache.default_ttl()
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use locker_host::cache::Entry;
 
-use locker_host::{Cache, Lease, LockOptions, Locker, Redis};
+use locker_host::{Cache, Lease, Local, LockOptions, Locker, Redis};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::redis_server::key_of;
@@ -14,6 +15,7 @@ use super::{QueuedMemory, RedisServer, Waiter, granted, until};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Backend {
     Memory,
+    Local,
     Redis,
 }
 
@@ -25,6 +27,7 @@ pub(crate) struct Store {
 
 enum RunningBackend {
     Memory(QueuedMemory),
+    Local { local: Local, _folder: TempDir },
     Redis(RedisServer),
 }
 
@@ -32,6 +35,10 @@ impl Backend {
     pub(crate) async fn start(self) -> Store {
         let backend = match self {
             Self::Memory => RunningBackend::Memory(QueuedMemory::default()),
+            Self::Local => {
+                let folder = tempfile::tempdir().unwrap();
+                RunningBackend::Local { local: Local::open(folder.path()).unwrap(), _folder: folder }
+            }
             Self::Redis => RunningBackend::Redis(RedisServer::start().await),
         };
         Store { locker: backend.locker(), backend }
@@ -42,6 +49,7 @@ impl RunningBackend {
     fn locker(&self) -> Locker {
         match self {
             Self::Memory(memory) => Locker::new(memory.clone()),
+            Self::Local { local, .. } => Locker::new(local.clone()),
             Self::Redis(server) => Locker::new(Redis::open(&server.url()).unwrap()),
         }
         .unwrap()
@@ -73,6 +81,7 @@ impl Store {
     pub(crate) async fn queued(&self, name: &str) -> u64 {
         match &self.backend {
             RunningBackend::Memory(memory) => memory.queued(name),
+            RunningBackend::Local { local, .. } => local.queue_len(name).await.unwrap() as u64,
             RunningBackend::Redis(server) => server.run(&["ZCARD", &key_of("queue", name)]).await,
         }
     }
@@ -99,6 +108,7 @@ impl Store {
     pub(crate) fn cache(&self) -> Box<dyn Cache> {
         match &self.backend {
             RunningBackend::Memory(memory) => Box::new(memory.clone()),
+            RunningBackend::Local { local, .. } => Box::new(local.clone()),
             RunningBackend::Redis(server) => Box::new(Redis::open(&server.url()).unwrap()),
         }
     }

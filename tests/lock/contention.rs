@@ -11,7 +11,9 @@ use crate::harness::{Backend, LONG, RedisServer, granted, held, until, waiting_o
 
 #[rstest]
 #[tokio::test]
-async fn of_100_concurrent_callers_exactly_one_wins(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn of_100_concurrent_callers_exactly_one_wins(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let mut callers = JoinSet::new();
     for _ in 0..100 {
@@ -25,7 +27,7 @@ async fn of_100_concurrent_callers_exactly_one_wins(#[values(Backend::Memory, Ba
 #[rstest]
 #[tokio::test]
 async fn unprotected_increments_under_the_lock_are_never_lost(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     // Two hosts that share the store behave as one.
@@ -51,7 +53,9 @@ async fn increment(locker: Locker, counter: Arc<AtomicU64>, times: usize) {
 
 #[rstest]
 #[tokio::test]
-async fn lock_right_after_unlock_works_ten_times_in_a_row(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn lock_right_after_unlock_works_ten_times_in_a_row(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     for _ in 0..10 {
         let lease = store.take("job", LONG).await;
@@ -61,7 +65,9 @@ async fn lock_right_after_unlock_works_ten_times_in_a_row(#[values(Backend::Memo
 
 #[rstest]
 #[tokio::test]
-async fn two_hosts_that_share_a_store_behave_as_one(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn two_hosts_that_share_a_store_behave_as_one(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let other = store.another_host();
     let lease = store.take("job", LONG).await;

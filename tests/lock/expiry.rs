@@ -11,7 +11,7 @@ use crate::harness::{Backend, Command, LONG, RedisServer, SHORT, expiry, granted
 #[rstest]
 #[tokio::test]
 async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let started = Instant::now();
@@ -23,7 +23,9 @@ async fn an_unreleased_lock_is_free_after_its_time_and_no_earlier(
 
 #[rstest]
 #[tokio::test]
-async fn what_has_expired_is_seen_by_nobody(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn what_has_expired_is_seen_by_nobody(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
     expiry().await;

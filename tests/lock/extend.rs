@@ -7,7 +7,9 @@ use crate::harness::{Backend, LONG, RedisServer, SHORT, expiry, extended, grante
 
 #[rstest]
 #[tokio::test]
-async fn it_replaces_the_time_and_keeps_token_and_fence(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn it_replaces_the_time_and_keeps_token_and_fence(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     for ttl in [2 * LONG, LONG / 2] {
@@ -21,7 +23,9 @@ async fn it_replaces_the_time_and_keeps_token_and_fence(#[values(Backend::Memory
 
 #[rstest]
 #[tokio::test]
-async fn a_shorter_time_ends_the_lock_earlier(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_shorter_time_ends_the_lock_earlier(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     extended(store.locker.extend("job", &lease.token, SHORT).await);
@@ -30,7 +34,9 @@ async fn a_shorter_time_ends_the_lock_earlier(#[values(Backend::Memory, Backend:
 
 #[rstest]
 #[tokio::test]
-async fn an_extended_lock_outlives_its_first_time(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn an_extended_lock_outlives_its_first_time(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
     extended(store.locker.extend("job", &lease.token, LONG).await);
@@ -41,7 +47,7 @@ async fn an_extended_lock_outlives_its_first_time(#[values(Backend::Memory, Back
 #[rstest]
 #[tokio::test]
 async fn what_nobody_holds_is_not_extended_and_not_created(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     assert_eq!(store.locker.extend("never locked", "token", LONG).await.unwrap(), ExtendOutcome::Absent);
@@ -56,7 +62,9 @@ async fn what_nobody_holds_is_not_extended_and_not_created(
 
 #[rstest]
 #[tokio::test]
-async fn a_wrong_token_leaves_the_time_alone(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_wrong_token_leaves_the_time_alone(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let old = store.take("job", SHORT).await;
     store.take("job", waiting_options()).await;
@@ -68,7 +76,9 @@ async fn a_wrong_token_leaves_the_time_alone(#[values(Backend::Memory, Backend::
 
 #[rstest]
 #[tokio::test]
-async fn name_and_token_alone_extend_from_another_host(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn name_and_token_alone_extend_from_another_host(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     extended(store.another_host().extend("job", lease.token.as_str(), 2 * LONG).await);

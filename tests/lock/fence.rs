@@ -11,7 +11,7 @@ use crate::harness::{Backend, LONG, RedisServer, SHORT, granted, key_of, waiting
 #[rstest]
 #[tokio::test]
 async fn a_fence_rises_after_release_expiry_and_on_another_host(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let released = store.take("job", LONG).await;
@@ -54,7 +54,9 @@ async fn a_fence_rises_even_if_the_servers_clock_was_ahead_before() {
 
 #[rstest]
 #[tokio::test]
-async fn fences_rise_in_the_order_of_the_grants(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn fences_rise_in_the_order_of_the_grants(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let fences = Arc::<Mutex<Vec<u64>>>::default();
     let mut workers = JoinSet::new();
@@ -77,7 +79,7 @@ async fn fences_rise_in_the_order_of_the_grants(#[values(Backend::Memory, Backen
 #[rstest]
 #[tokio::test]
 async fn a_paused_holders_late_write_is_rejected_by_whoever_remembers_the_fence(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let file = Guarded::default();

@@ -15,7 +15,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 #[rstest]
 #[tokio::test]
-async fn a_free_name_is_granted_with_a_token_and_a_fence(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_free_name_is_granted_with_a_token_and_a_fence(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let lease = backend.start().await.take("job", LONG).await;
     assert!(!lease.token.as_str().is_empty());
     assert!(lease.fence > 0);
@@ -23,7 +25,7 @@ async fn a_free_name_is_granted_with_a_token_and_a_fence(#[values(Backend::Memor
 
 #[rstest]
 #[tokio::test]
-async fn tokens_never_repeat(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn tokens_never_repeat(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let mut tokens = HashSet::new();
     for name in 0..100 {
@@ -35,7 +37,7 @@ async fn tokens_never_repeat(#[values(Backend::Memory, Backend::Redis)] backend:
 
 #[rstest]
 #[tokio::test]
-async fn the_stored_value_is_the_token(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn the_stored_value_is_the_token(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let entry = store.entry("job").await.unwrap();
@@ -45,7 +47,7 @@ async fn the_stored_value_is_the_token(#[values(Backend::Memory, Backend::Redis)
 #[rstest]
 #[tokio::test]
 async fn a_second_caller_is_told_who_holds_and_changes_nothing(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take("job", LockOptions::from(LONG).owner("me@here")).await;
@@ -60,7 +62,7 @@ async fn a_second_caller_is_told_who_holds_and_changes_nothing(
 
 #[rstest]
 #[tokio::test]
-async fn the_token_is_told_to_nobody_else(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn the_token_is_told_to_nobody_else(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LockOptions::from(LONG).owner("me")).await;
     let random = &lease.token.as_str()["me:".len()..];
@@ -72,7 +74,7 @@ async fn the_token_is_told_to_nobody_else(#[values(Backend::Memory, Backend::Red
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_is_not_reentrant(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_lock_is_not_reentrant(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let options = LockOptions::from(LONG).owner("me");
     store.take("job", options.clone()).await;
@@ -81,7 +83,9 @@ async fn a_lock_is_not_reentrant(#[values(Backend::Memory, Backend::Redis)] back
 
 #[rstest]
 #[tokio::test]
-async fn different_names_are_different_locks(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn different_names_are_different_locks(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let long = "n".repeat(512);
     let almost = "n".repeat(511);
@@ -132,7 +136,9 @@ async fn an_error_names_the_lock_and_the_cause() {
 
 #[rstest]
 #[tokio::test]
-async fn less_than_a_millisecond_counts_as_one(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn less_than_a_millisecond_counts_as_one(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     // The answer of a server may take longer, and then the lock does not count.
     match backend.start().await.locker.lock("job", Duration::from_nanos(1)).await {
         Ok(lock) => assert!(lock.granted().unwrap().ttl <= MILLISECOND),
@@ -143,7 +149,7 @@ async fn less_than_a_millisecond_counts_as_one(#[values(Backend::Memory, Backend
 #[rstest]
 #[tokio::test]
 async fn the_longest_time_that_is_allowed_is_stored_as_it_is(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let day = Duration::from_secs(24 * 60 * 60);
@@ -166,7 +172,7 @@ async fn without_a_time_the_default_applies_and_shows_in_the_lease() {
 #[rstest]
 #[tokio::test]
 async fn a_lease_ends_no_later_than_the_store_lets_others_in(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     for name in 0..20 {

@@ -21,7 +21,7 @@ async fn hold(locker: &Locker, options: impl Into<LockOptions>) -> Guard {
 #[rstest]
 #[tokio::test]
 async fn a_held_lock_outlives_its_time_with_its_token_and_fence(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let guard = hold(&store.locker, TTL).await;
@@ -36,7 +36,9 @@ async fn a_held_lock_outlives_its_time_with_its_token_and_fence(
 
 #[rstest]
 #[tokio::test]
-async fn a_lock_that_another_holds_is_not_held(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_lock_that_another_holds_is_not_held(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let _guard = hold(&store.locker, LockOptions::from(LONG).owner("me")).await;
     let LockOutcome::Held(holder) = store.another_host().hold("job", LONG).await.unwrap() else {
@@ -58,7 +60,9 @@ async fn nothing_is_renewed_once_a_release_has_begun() {
 
 #[rstest]
 #[tokio::test]
-async fn a_guard_that_is_dropped_releases_its_lock(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_guard_that_is_dropped_releases_its_lock(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let guard = hold(&store.locker, LONG).await;
     // Also where there is no runtime.
@@ -80,7 +84,7 @@ async fn a_release_that_fails_is_tried_again_in_the_background() {
 #[rstest]
 #[tokio::test]
 async fn a_release_that_was_cancelled_is_done_all_the_same(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     for patience in (0..50).map(|n| Duration::from_micros(10 * n)) {
@@ -93,7 +97,9 @@ async fn a_release_that_was_cancelled_is_done_all_the_same(
 
 #[rstest]
 #[tokio::test]
-async fn a_guard_can_leave_its_lock_to_expire(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_guard_can_leave_its_lock_to_expire(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let guard = hold(&store.locker, LONG).await;
     let ExtendOutcome::Extended(_) = guard.release_after(TTL).await.unwrap() else { panic!("it was lost") };
@@ -103,7 +109,9 @@ async fn a_guard_can_leave_its_lock_to_expire(#[values(Backend::Memory, Backend:
 
 #[rstest]
 #[tokio::test]
-async fn a_loss_is_noticed_at_the_next_renewal(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_loss_is_noticed_at_the_next_renewal(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let guard = hold(&store.locker, TTL).await;
     let token = guard.lease().token;
@@ -116,7 +124,7 @@ async fn a_loss_is_noticed_at_the_next_renewal(#[values(Backend::Memory, Backend
 #[rstest]
 #[tokio::test]
 async fn a_lock_that_another_took_over_is_lost_and_left_alone(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let guard = hold(&store.locker, TTL).await;
@@ -186,7 +194,7 @@ async fn what_the_store_has_said_for_sure_is_not_asked_again() {
 
 #[rstest]
 #[tokio::test]
-async fn a_maximum_hold_ends_the_renewal(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_maximum_hold_ends_the_renewal(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let (started, most) = (Instant::now(), 2 * TTL);
     let guard = hold(&store.locker, LockOptions::from(TTL).max_hold(most)).await;
@@ -237,7 +245,7 @@ async fn work_elsewhere_is_told_of_a_loss_and_of_a_release() {
 
 #[rstest]
 #[tokio::test]
-async fn no_task_is_left_behind(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn no_task_is_left_behind(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     _ = store.locker.inspect("job").await;
     let before = Handle::current().metrics().num_alive_tasks();
@@ -251,7 +259,7 @@ async fn no_task_is_left_behind(#[values(Backend::Memory, Backend::Redis)] backe
 #[rstest]
 #[tokio::test]
 async fn work_runs_with_the_lock_and_the_lock_is_free_after_it(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let ran = store.locker.with("job", LONG, async |lease| (lease.fence, store.entry("job").await)).await;

@@ -14,7 +14,7 @@ const TTL: Duration = Duration::from_secs(1);
 #[rstest]
 #[tokio::test]
 async fn a_lock_that_is_over_when_its_answer_arrives_is_not_granted(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start_late(LONG).await;
     store.delay_answer(2 * SHORT);
@@ -26,7 +26,9 @@ async fn a_lock_that_is_over_when_its_answer_arrives_is_not_granted(
 
 #[rstest]
 #[tokio::test]
-async fn a_late_answer_tells_who_holds_the_lock_by_then(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_late_answer_tells_who_holds_the_lock_by_then(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start_late(LONG).await;
     store.delay_answer(2 * TTL);
     let next = async {
@@ -39,7 +41,9 @@ async fn a_late_answer_tells_who_holds_the_lock_by_then(#[values(Backend::Memory
 
 #[rstest]
 #[tokio::test]
-async fn a_caller_whose_grant_was_late_waits_again(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_caller_whose_grant_was_late_waits_again(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start_late(LONG).await;
     store.delay_answer(2 * TTL);
     let started = Instant::now();
@@ -51,7 +55,7 @@ async fn a_caller_whose_grant_was_late_waits_again(#[values(Backend::Memory, Bac
 #[rstest]
 #[tokio::test]
 async fn a_lock_with_less_left_than_its_margin_is_released_at_once(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start_late(LONG).await;
     store.delay_answer(4 * TTL);
@@ -62,7 +66,9 @@ async fn a_lock_with_less_left_than_its_margin_is_released_at_once(
 
 #[rstest]
 #[tokio::test]
-async fn work_does_not_begin_under_a_lease_that_is_over(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn work_does_not_begin_under_a_lease_that_is_over(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start_late(LONG).await;
     store.delay_answer(2 * SHORT);
     let ran = store.locker.with("job", SHORT, async |_| panic!("it was begun")).await;
@@ -77,7 +83,7 @@ async fn work_does_not_begin_under_a_lease_that_is_over(#[values(Backend::Memory
 async fn a_plugin_is_not_granted_a_lock_that_is_over(
     #[case] link_mode: LinkMode,
     #[case] words: &[&str],
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start_late(LONG).await;
     let mut plugin = Embedded::start(link_mode, LockerCtx::new(&store.locker, Scope::new("plugin").unwrap())).await;
@@ -90,7 +96,7 @@ async fn a_plugin_is_not_granted_a_lock_that_is_over(
 #[rstest]
 #[tokio::test]
 async fn an_extension_that_is_over_when_its_answer_arrives_does_not_count(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start_late(LONG).await;
     let lease = granted(store.locker.lock("job", LONG).await);
@@ -100,7 +106,9 @@ async fn an_extension_that_is_over_when_its_answer_arrives_does_not_count(
 
 #[rstest]
 #[tokio::test]
-async fn the_default_time_to_live_is_renewed_in_full(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn the_default_time_to_live_is_renewed_in_full(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start_late(4 * TTL).await;
     store.delay_answer(2 * TTL);
     let _guard = store.locker.hold("job", LockOptions::default()).await.unwrap().granted().unwrap();

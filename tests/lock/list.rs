@@ -13,7 +13,9 @@ async fn names(locker: &Locker) -> Vec<String> {
 
 #[rstest]
 #[tokio::test]
-async fn all_locks_are_listed_with_who_holds_them(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn all_locks_are_listed_with_who_holds_them(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     assert!(names(&store.locker).await.is_empty());
     let lease = store.take("b", LockOptions::from(LONG).owner("me")).await;
@@ -28,7 +30,9 @@ async fn all_locks_are_listed_with_who_holds_them(#[values(Backend::Memory, Back
 
 #[rstest]
 #[tokio::test]
-async fn more_locks_than_a_scan_finds_at_once(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn more_locks_than_a_scan_finds_at_once(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     for number in 0..1500 {
         store.take(&number.to_string(), LONG).await;

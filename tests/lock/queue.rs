@@ -44,7 +44,7 @@ async fn gone<T>(call: JoinHandle<T>) {
 #[rstest]
 #[tokio::test]
 async fn callers_of_all_hosts_are_served_first_come_first_served_whatever_freed_the_lock(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
     #[values(Freed::Released, Freed::Expired, Freed::Deleted, Freed::Withdrawn)] freed: Freed,
 ) {
     let store = backend.start().await;
@@ -65,7 +65,7 @@ async fn callers_of_all_hosts_are_served_first_come_first_served_whatever_freed_
 #[rstest]
 #[tokio::test]
 async fn a_call_without_a_wait_does_not_overtake(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
     #[values(Freed::Released, Freed::Expired, Freed::Withdrawn)] freed: Freed,
 ) {
     let store = backend.start().await;
@@ -82,7 +82,7 @@ async fn a_call_without_a_wait_does_not_overtake(
 #[rstest]
 #[tokio::test]
 async fn a_lock_whose_callers_all_went_away_is_granted_at_once(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take(LOCK, LONG).await;
@@ -101,7 +101,7 @@ async fn a_lock_whose_callers_all_went_away_is_granted_at_once(
 #[rstest]
 #[tokio::test]
 async fn a_release_is_answered_when_the_next_caller_has_the_lock(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take(LOCK, LONG).await;
@@ -115,7 +115,7 @@ async fn a_release_is_answered_when_the_next_caller_has_the_lock(
 #[rstest]
 #[tokio::test]
 async fn a_repeated_request_keeps_its_position_and_its_revision(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take(LOCK, LONG).await;
@@ -140,7 +140,9 @@ async fn a_repeated_request_keeps_its_position_and_its_revision(
 
 #[rstest]
 #[tokio::test]
-async fn a_withdrawn_value_is_neither_queued_nor_stored(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_withdrawn_value_is_neither_queued_nor_stored(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take(LOCK, LONG).await;
     let cache = Arc::<dyn Cache>::from(store.cache());
@@ -158,7 +160,7 @@ async fn a_withdrawn_value_is_neither_queued_nor_stored(#[values(Backend::Memory
 #[rstest]
 #[tokio::test]
 async fn a_caller_that_goes_away_during_a_hand_off_holds_nothing(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     for pause in (0..40).map(|n| Duration::from_micros(25 * n)) {
@@ -182,7 +184,9 @@ async fn a_caller_that_goes_away_during_a_hand_off_holds_nothing(
 
 #[rstest]
 #[tokio::test]
-async fn a_caller_whose_wait_is_over_has_left_the_queue(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_caller_whose_wait_is_over_has_left_the_queue(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     store.take(LOCK, LONG).await;
     held(store.locker.lock(LOCK, LockOptions::from(LONG).wait(SHORT)).await);
@@ -200,7 +204,7 @@ fn to_wait(link_mode: LinkMode) -> &'static [&'static str] {
 #[rstest]
 #[tokio::test]
 async fn a_plugin_that_imports_the_cache_queues_like_all_other_callers(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
     #[values(LinkMode::Locker, LinkMode::Cache, LinkMode::Force)] link_mode: LinkMode,
 ) {
     let store = backend.start().await;
@@ -223,7 +227,7 @@ async fn a_plugin_that_imports_the_cache_queues_like_all_other_callers(
 #[rstest]
 #[tokio::test]
 async fn a_plugin_that_is_dropped_while_it_waits_leaves_the_queue(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
     #[values(LinkMode::Locker, LinkMode::Cache, LinkMode::Force)] link_mode: LinkMode,
 ) {
     let store = backend.start().await;

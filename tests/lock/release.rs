@@ -7,7 +7,7 @@ use crate::harness::{Backend, LONG, RedisServer, SHORT, expiry, granted, key_of,
 
 #[rstest]
 #[tokio::test]
-async fn the_owner_releases(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn the_owner_releases(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     assert_eq!(store.locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
@@ -16,7 +16,7 @@ async fn the_owner_releases(#[values(Backend::Memory, Backend::Redis)] backend: 
 
 #[rstest]
 #[tokio::test]
-async fn a_wrong_token_releases_nothing(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_wrong_token_releases_nothing(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     assert_eq!(store.locker.unlock("job", "wrong").await.unwrap(), UnlockOutcome::HeldByOther);
@@ -27,7 +27,9 @@ async fn a_wrong_token_releases_nothing(#[values(Backend::Memory, Backend::Redis
 
 #[rstest]
 #[tokio::test]
-async fn what_nobody_holds_is_absent_and_no_error(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn what_nobody_holds_is_absent_and_no_error(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     assert_eq!(store.locker.unlock("never locked", "token").await.unwrap(), UnlockOutcome::Absent);
     let lease = store.take("released", LONG).await;
@@ -41,7 +43,7 @@ async fn what_nobody_holds_is_absent_and_no_error(#[values(Backend::Memory, Back
 #[rstest]
 #[tokio::test]
 async fn a_lock_that_expired_and_was_taken_by_another_is_left_alone(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let old = store.take("job", SHORT).await;
@@ -52,7 +54,7 @@ async fn a_lock_that_expired_and_was_taken_by_another_is_left_alone(
 
 #[rstest]
 #[tokio::test]
-async fn only_the_whole_token_counts(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn only_the_whole_token_counts(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     let lease = store.take("job", LockOptions::from(LONG).owner("me")).await;
     let token = lease.token.as_str();
@@ -67,7 +69,9 @@ async fn only_the_whole_token_counts(#[values(Backend::Memory, Backend::Redis)] 
 
 #[rstest]
 #[tokio::test]
-async fn name_and_token_alone_release_from_another_host(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn name_and_token_alone_release_from_another_host(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let token = store.take("job", LONG).await.token.as_str().to_owned();
     assert_eq!(store.another_host().unlock("job", token).await.unwrap(), UnlockOutcome::Released);

@@ -21,7 +21,7 @@ async fn without_a_wait_nobody_listens() {
 #[rstest]
 #[tokio::test]
 async fn a_waiter_gives_up_when_its_time_is_up_and_not_early(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     store.take("job", LockOptions::from(LONG).owner("me")).await;
@@ -34,7 +34,7 @@ async fn a_waiter_gives_up_when_its_time_is_up_and_not_early(
 #[rstest]
 #[tokio::test]
 async fn a_waiter_is_woken_by_a_release(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
     #[values(true, false)] same_host: bool,
 ) {
     let store = backend.start().await;
@@ -49,7 +49,7 @@ async fn a_waiter_is_woken_by_a_release(
 
 #[rstest]
 #[tokio::test]
-async fn a_waiter_is_woken_by_an_expiry(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_waiter_is_woken_by_an_expiry(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {
     let store = backend.start().await;
     store.take("job", SHORT).await;
     let started = Instant::now();
@@ -72,7 +72,9 @@ async fn a_lost_wake_up_costs_no_more_than_the_holders_time() {
 
 #[rstest]
 #[tokio::test]
-async fn a_wait_may_be_longer_than_the_holders_time(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_wait_may_be_longer_than_the_holders_time(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     for _ in 0..3 {
         store.take("job", LockOptions::from(Duration::from_millis(50)).wait(LONG)).await;
@@ -82,7 +84,7 @@ async fn a_wait_may_be_longer_than_the_holders_time(#[values(Backend::Memory, Ba
 #[rstest]
 #[tokio::test]
 async fn a_lock_that_is_extended_keeps_its_waiters_waiting(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take("job", SHORT).await;
@@ -94,7 +96,7 @@ async fn a_lock_that_is_extended_keeps_its_waiters_waiting(
 #[rstest]
 #[tokio::test]
 async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
@@ -107,7 +109,9 @@ async fn a_lock_that_is_shortened_wakes_its_waiters_sooner(
 
 #[rstest]
 #[tokio::test]
-async fn a_cancelled_waiter_takes_no_lock_later(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_cancelled_waiter_takes_no_lock_later(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let waiter = store.waiter(&store.locker, "job", waiting_options()).await;
@@ -134,7 +138,7 @@ async fn a_cancelled_waiter_leaves_no_key_and_no_subscription() {
 #[rstest]
 #[tokio::test]
 async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     for timeout in (0..200).map(|n| Duration::from_micros(10 * n)) {
@@ -151,7 +155,7 @@ async fn a_caller_that_goes_away_in_the_middle_of_an_attempt_holds_nothing(
 #[rstest]
 #[tokio::test]
 async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
@@ -176,7 +180,9 @@ async fn waiters_of_one_host_are_served_in_order_and_a_dead_one_is_skipped(
 
 #[rstest]
 #[tokio::test]
-async fn a_late_caller_does_not_overtake_a_waiter(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn a_late_caller_does_not_overtake_a_waiter(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     let lease = store.take("job", LONG).await;
     let waiter = store.waiter(&store.locker, "job", waiting_options()).await;
@@ -189,7 +195,9 @@ async fn a_late_caller_does_not_overtake_a_waiter(#[values(Backend::Memory, Back
 
 #[rstest]
 #[tokio::test]
-async fn closing_a_host_ends_its_waiters_with_an_error(#[values(Backend::Memory, Backend::Redis)] backend: Backend) {
+async fn closing_a_host_ends_its_waiters_with_an_error(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
     let store = backend.start().await;
     store.take("job", LONG).await;
     let waiter = store.waiter(&store.locker, "job", waiting_options()).await;

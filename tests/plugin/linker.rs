@@ -23,7 +23,7 @@ fn is_token(said: &str) -> bool {
 #[rstest]
 #[tokio::test]
 async fn a_plugin_takes_extends_and_releases_its_locks(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
     #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
 ) {
     let store = backend.start().await;
@@ -42,7 +42,7 @@ async fn a_plugin_takes_extends_and_releases_its_locks(
 #[rstest]
 #[tokio::test]
 async fn a_store_that_is_used_synchronously_will_do_as_well(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let plugin = LockerCtx::new(&store.locker, scope());
@@ -94,7 +94,7 @@ async fn a_plugin_waits_its_turn(#[values(LinkMode::Locker, LinkMode::Cache)] li
 async fn no_name_leads_out_of_a_namespace(
     #[case] name: &str,
     #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = granted(store.locker.lock("other/job", LONG).await);

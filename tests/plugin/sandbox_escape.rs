@@ -24,7 +24,7 @@ async fn forceful(locker: &Locker, scope: Scope) -> Embedded {
 #[rstest]
 #[tokio::test]
 async fn one_that_reaches_for_the_cache_finds_nothing_outside_its_namespace(
-    #[values(Backend::Memory, Backend::Redis)] backend: Backend,
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;
     let lease = granted(store.locker.lock("other/job", LONG).await);

@@ -1,9 +1,11 @@
 //! The trait `Cache`: what a store must be able to do to keep locks. Stores know nothing of locks.
 //!
-//! - `memory`, `redis`, `quorum`: the stores. Each queues its waiters itself.
+//! - `memory`, `local`, `redis`, `quorum`: the stores. Each queues its waiters itself.
 //! - `member`: what a quorum needs of its members; `orphan_cleanup`: withdraws values whose caller was cancelled; `error`: errors.
 
 mod error;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(crate) mod local;
 mod member;
 pub(crate) mod memory;
 pub(crate) mod orphan_cleanup;

@@ -1,0 +1,184 @@
+//! The calls on their way to the thread that executes them.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+use super::seat::{Seat, Shared};
+use crate::store::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
+
+/// What a caller asks for.
+pub(super) enum Request {
+    Set {
+        key: Arc<str>,
+        value: Arc<str>,
+        ttl: Duration,
+    },
+    Enqueue {
+        key: Arc<str>,
+        value: Arc<str>,
+        ttl: Duration,
+    },
+    /// The last step of a wait.
+    Leave {
+        shared: Arc<Shared>,
+        seat: u64,
+        ttl: Duration,
+    },
+    Extend {
+        key: Arc<str>,
+        value: Arc<str>,
+        ttl: Duration,
+    },
+    Delete {
+        key: Arc<str>,
+        value: Arc<str>,
+    },
+    Withdraw {
+        key: Arc<str>,
+        value: Arc<str>,
+    },
+    Get {
+        key: Arc<str>,
+    },
+    /// The next keys after this one.
+    Keys {
+        after: Option<Arc<str>>,
+    },
+    QueueLen {
+        key: Arc<str>,
+    },
+}
+
+pub(super) enum Answer {
+    Set(SetOutcome),
+    Queued(Seat),
+    Extended(ExtendOutcome),
+    Deleted(DeleteOutcome),
+    Withdrawn,
+    Found(Option<Entry>),
+    Keys(Vec<String>),
+    Count(usize),
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Answer, Failure>>;
+
+/// A request that is executed only as long as its caller waits for the answer.
+pub(super) struct Call {
+    pub(super) request: Request,
+    pub(super) use_by: Instant,
+    pub(super) reply: Reply,
+}
+
+impl Call {
+    pub(super) fn is_awaited(&self, now: Instant) -> bool {
+        now < self.use_by && !self.reply.is_closed()
+    }
+}
+
+pub(super) struct Calls {
+    state: Mutex<State>,
+    wake: EventFd,
+}
+
+#[derive(Default)]
+struct State {
+    calls: VecDeque<Call>,
+    /// Waits whose callers all went away without an answer.
+    abandoned: Vec<Arc<Shared>>,
+    closing: bool,
+    /// When there are more calls than this, those that are not awaited are dropped.
+    limit: usize,
+}
+
+/// What there is to do.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) calls: Vec<Call>,
+    pub(super) abandoned: Vec<Arc<Shared>>,
+    pub(super) closing: bool,
+}
+
+const MIN_LIMIT: usize = 1024;
+/// How many calls share a transaction.
+const MAX_BATCH: usize = 64;
+
+impl Calls {
+    pub(super) fn new() -> nix::Result<Self> {
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self { state: Mutex::default(), wake })
+    }
+
+    pub(super) fn push(&self, call: Call) {
+        let mut state = self.state();
+        if state.calls.len() >= state.limit.max(MIN_LIMIT) {
+            // The thread waits for a process that is stopped.
+            let now = crate::time::now();
+            state.calls.retain(|call| call.is_awaited(now));
+            state.limit = 2 * state.calls.len();
+        }
+        state.calls.push_back(call);
+        drop(state);
+        self.wake();
+    }
+
+    pub(super) fn abandon(&self, shared: Arc<Shared>) {
+        self.state().abandoned.push(shared);
+        self.wake();
+    }
+
+    pub(super) fn close(&self) {
+        self.state().closing = true;
+        self.wake();
+    }
+
+    /// The next calls, in their order. No two of them wait for the same value.
+    pub(super) fn take(&self) -> Batch {
+        _ = self.wake.read();
+        let mut state = self.state();
+        let mut batch = Batch {
+            calls: Vec::new(),
+            abandoned: std::mem::take(&mut state.abandoned),
+            closing: std::mem::take(&mut state.closing),
+        };
+        while batch.calls.len() < MAX_BATCH
+            && let Some(call) = state.calls.front()
+            && !batch.calls.iter().any(|other| same_wait(&other.request, &call.request))
+        {
+            batch.calls.extend(state.calls.pop_front());
+        }
+        if !state.calls.is_empty() {
+            self.wake();
+        }
+        batch
+    }
+
+    fn wake(&self) {
+        // It fails only if the counter is at its maximum, and then the thread wakes up anyway.
+        _ = self.wake.write(1);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Calls {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+fn same_wait(one: &Request, other: &Request) -> bool {
+    match (one, other) {
+        (Request::Enqueue { key, value, .. }, Request::Enqueue { key: other_key, value: other_value, .. }) => {
+            key == other_key && value == other_value
+        }
+        _ => false,
+    }
+}
