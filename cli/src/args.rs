@@ -8,7 +8,10 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use locker_host::LockOptions;
 
 const AFTER_HELP: &str = "\
-URLs:
+Caches:
+  local                                                  shared by the processes of this user on this machine
+  local:/PATH                                            shared by the processes of this machine that may write to this folder
+  memory                                                 of this process alone
   redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]         one server
   redis+unix:///PATH                                     one server on this machine
   redis+cluster://[USER:PASSWORD@]HOST[:PORT],HOST...    a cluster
@@ -37,8 +40,8 @@ that one trapped or went beyond its limits.";
 #[derive(Parser)]
 #[command(name = "locker", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub(crate) struct Args {
-    /// Where locks are kept: the URL of Redis, as below, or memory, which ends with this process
-    #[arg(long, global = true, env = "LOCKER_CACHE", hide_env_values = true, value_name = "URL")]
+    /// Where locks are kept, as below [default: local; for run: memory]
+    #[arg(long, global = true, env = "LOCKER_CACHE", hide_env_values = true, value_name = "CACHE")]
     pub(crate) cache: Option<String>,
 
     /// A file with the certificates to trust instead of the system's, in PEM, for TLS
@@ -53,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, global = true, env = "LOCKER_KEY", value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
-    /// How long to wait for a connection, and for each answer of a server [default: 5s]
+    /// How long to wait for a connection, and for each answer of the cache [default: 5s]
     #[arg(long, global = true, env = "LOCKER_TIMEOUT", value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 

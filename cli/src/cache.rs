@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use locker_host::{CacheError, Locker, Memory, Quorum, QuorumMember, Redis};
+use locker_host::{CacheError, ErrorKind, Local, Locker, Memory, Quorum, QuorumMember, Redis};
 
 use crate::exit_code::{CliError, Exit};
 
@@ -21,12 +21,8 @@ pub(crate) struct Store<'a> {
 impl Store<'_> {
     pub(crate) fn locker(&self) -> Result<Locker> {
         match self.cache {
-            None => bail!(CliError(
-                Exit::Refused,
-                "no cache is named, so nothing would be locked: name one with --cache URL or LOCKER_CACHE; --cache memory \
-                 keeps locks in this process only"
-                    .to_owned()
-            )),
+            None | Some("local") => self.local(Local::open_default()),
+            Some(local) if local.starts_with("local:") => self.local(local_in(&local["local:".len()..])?),
             Some("memory") => Ok(Locker::new(Memory::default())?),
             Some(urls) => match &urls_of(urls)[..] {
                 [url] => Ok(Locker::new(self.redis(url)?)?),
@@ -41,6 +37,21 @@ impl Store<'_> {
                 }
             },
         }
+    }
+
+    fn local(&self, local: Result<Local, CacheError>) -> Result<Locker> {
+        if self.prefix.is_some() {
+            bail!(CliError(
+                Exit::Refused,
+                "--prefix is for servers that others use too; locks apart from these need a folder of their own: --cache local:/PATH"
+                    .to_owned()
+            ));
+        }
+        let local = local.map_err(refused)?;
+        Ok(Locker::new(match self.timeout {
+            Some(timeout) => local.timeout(timeout),
+            None => local,
+        })?)
     }
 
     fn redis(&self, url: &str) -> Result<Redis> {
@@ -61,8 +72,17 @@ impl Store<'_> {
     }
 }
 
+/// The store in a folder. A relative path would name another one in each directory.
+fn local_in(path: &str) -> Result<Result<Local, CacheError>> {
+    if !Path::new(path).is_absolute() {
+        bail!(CliError(Exit::Refused, format!("local:{path} has no absolute path: write local:/PATH, or local alone")));
+    }
+    Ok(Local::open(path))
+}
+
 fn refused(error: CacheError) -> CliError {
-    CliError(Exit::Refused, error.to_string())
+    let exit = if error.kind() == ErrorKind::Unavailable { Exit::Unavailable } else { Exit::Refused };
+    CliError(exit, error.to_string())
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -1,10 +1,12 @@
 //! Running a command under a lock.
 
+use std::sync::Arc;
+
 use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, Ran, RedisServer, Running, key_of, send, until};
+use crate::harness::{Backend, Command, Ran, RedisServer, Running, key_of, send, until};
 
 #[tokio::test]
 async fn the_command_runs_with_the_lock_and_knows_its_name_fence_and_time() {
@@ -15,33 +17,39 @@ async fn the_command_runs_with_the_lock_and_knows_its_name_fence_and_time() {
     assert_eq!((ran.code, ran.line()), (Some(0), format!("my job {fence} 1").as_str()));
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_lock_is_held_while_the_command_runs_and_free_after_it() {
-    let server = RedisServer::start().await;
-    let running = Command::on(&server, &["exec", "job", "--", "sleep", "3"]).spawn();
-    until(async || server.keys().await.len() == 2).await;
-    assert_eq!(Command::on(&server, &["status", "job"]).run().await.code, Some(0));
-    assert_eq!(Command::on(&server, &["exec", "job", "--", "true"]).run().await.code, Some(75));
-    assert_eq!(Command::on(&server, &["exec", "job", "-E", "9", "--", "true"]).run().await.code, Some(9));
+async fn the_lock_is_held_while_the_command_runs_and_free_after_it(
+    #[values(Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    let running = store.command(&["exec", "job", "--", "sleep", "3"]).spawn();
+    until(async || store.entry("job").await.is_some()).await;
+    assert_eq!(store.command(&["status", "job"]).run().await.code, Some(0));
+    assert_eq!(store.command(&["exec", "job", "--", "true"]).run().await.code, Some(75));
+    assert_eq!(store.command(&["exec", "job", "-E", "9", "--", "true"]).run().await.code, Some(9));
     assert_eq!(Ran::of(running).await.code, Some(0));
-    assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
+    assert_eq!(store.command(&["status", "job"]).run().await.line(), "free");
 }
 
+#[rstest]
 #[tokio::test]
-async fn ten_processes_that_increment_a_counter_lose_nothing() {
+async fn ten_processes_that_increment_a_counter_lose_nothing(
+    #[values(Backend::Local, Backend::Redis)] backend: Backend,
+) {
     const TIMES: usize = 100;
-    let server = RedisServer::start().await;
+    let store = Arc::new(backend.start().await);
     let folder = tempfile::tempdir().unwrap();
     let counter = folder.path().join("counter");
     std::fs::write(&counter, "0").unwrap();
     let script = format!("n=$(cat {0}); echo $((n + 1)) > {0}", counter.display());
     let mut workers = JoinSet::new();
     for _ in 0..10 {
-        let (url, script) = (server.url(), script.clone());
+        let (store, script) = (store.clone(), script.clone());
         workers.spawn(async move {
             for _ in 0..TIMES {
                 let exec = ["exec", "counter", "--wait", "2min", "--", "sh", "-c", &script];
-                let ran = Command::new(&exec).env("LOCKER_CACHE", &url).run().await;
+                let ran = store.command(&exec).run().await;
                 assert_eq!(ran.code, Some(0), "{ran:?}");
             }
         });
@@ -63,11 +71,12 @@ async fn it_exits_as_its_command_does(#[case] command: &[&str], #[case] code: i3
     assert_eq!(ran.code, Some(code), "{ran:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_command_that_cannot_run_leaves_no_lock() {
-    let server = RedisServer::start().await;
-    Command::on(&server, &["exec", "job", "--min-hold", "1min", "--", "/no/such/command"]).run().await;
-    assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
+async fn a_command_that_cannot_run_leaves_no_lock(#[values(Backend::Local, Backend::Redis)] backend: Backend) {
+    let store = backend.start().await;
+    store.command(&["exec", "job", "--min-hold", "1min", "--", "/no/such/command"]).run().await;
+    assert_eq!(store.command(&["status", "job"]).run().await.line(), "free");
 }
 
 #[rstest]
@@ -85,14 +94,18 @@ async fn it_dies_of_what_its_command_died_of(#[values("INT", "QUIT", "TERM", "HU
 #[case::user_1(Signal::SIGUSR1, Some(138))]
 #[case::user_2(Signal::SIGUSR2, Some(140))]
 #[tokio::test]
-async fn a_signal_reaches_the_command_and_the_lock_is_released(#[case] signal: Signal, #[case] code: Option<i32>) {
-    let server = RedisServer::start().await;
-    let running = Command::on(&server, &["exec", "job", "--", "sleep", "30"]).spawn();
-    until(async || server.keys().await.len() == 2).await;
+async fn a_signal_reaches_the_command_and_the_lock_is_released(
+    #[case] signal: Signal,
+    #[case] code: Option<i32>,
+    #[values(Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    let running = store.command(&["exec", "job", "--", "sleep", "30"]).spawn();
+    until(async || store.entry("job").await.is_some()).await;
     send(&running, signal);
     let ran = Ran::of(running).await;
     assert_eq!((ran.code, ran.signal), (code, Some(signal).filter(|_| code.is_none())));
-    assert_eq!(Command::on(&server, &["status", "job"]).run().await.line(), "free");
+    assert_eq!(store.command(&["status", "job"]).run().await.line(), "free");
 }
 
 #[rstest]
@@ -111,14 +124,17 @@ async fn a_signal_ends_a_command_that_is_stopped(
 #[case::exec(&["exec", "job", "--wait", "1h", "--", "true"])]
 #[case::lock(&["lock", "job", "--wait", "1h"])]
 #[tokio::test]
-async fn a_signal_ends_a_wait_at_once(#[case] arguments: &[&str]) {
-    let server = RedisServer::start().await;
-    Command::on(&server, &["lock", "job", "--ttl", "1h"]).run().await;
-    let waiting = Command::on(&server, arguments).spawn();
-    until(async || server.queued("job").await == 1).await;
+async fn a_signal_ends_a_wait_at_once(
+    #[case] arguments: &[&str],
+    #[values(Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    store.command(&["lock", "job", "--ttl", "1h"]).run().await;
+    let waiting = store.command(arguments).spawn();
+    until(async || store.queued("job").await == 1).await;
     send(&waiting, Signal::SIGTERM);
     assert_eq!(Ran::of(waiting).await.signal, Some(Signal::SIGTERM));
-    assert_eq!(server.queued("job").await, 0);
+    assert_eq!(store.queued("job").await, 0);
 }
 
 /// Sends a signal again and again until the process has ended, and answers what it died of.

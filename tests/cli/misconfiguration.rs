@@ -5,20 +5,26 @@ use rstest::rstest;
 use crate::harness::{Command, RedisServer};
 
 #[rstest]
-#[case::unset(None)]
-#[case::empty(Some(""))]
+#[case::a_relative_folder("local:locks", "local:/PATH")]
+#[case::no_folder("local:", "local:/PATH")]
+#[case::a_folder_in_none("local:/no/such/folder", "/no/such")]
+#[case::a_file("local:/etc/passwd", "/etc/passwd")]
+#[case::a_file_system_of_the_kernel("local:/proc/self", "/proc/")]
 #[tokio::test]
-async fn a_command_without_a_cache_is_refused_and_does_not_run(
-    #[case] cache: Option<&str>,
-    #[values("lock", "exec")] subcommand: &str,
+async fn a_local_store_that_cannot_be_is_refused_and_the_command_does_not_run(
+    #[case] cache: &str,
+    #[case] words: &str,
 ) {
-    let mut command = Command::new(&[subcommand, "job", "--", "true"][..if subcommand == "exec" { 4 } else { 2 }]);
-    command = match cache {
-        Some(value) => command.env("LOCKER_CACHE", value),
-        None => command.env_remove("LOCKER_CACHE"),
-    };
-    let ran = command.run().await;
-    assert!(ran.code == Some(78) && ran.stderr.contains("--cache URL or LOCKER_CACHE"), "{ran:?}");
+    let ran = Command::new(&["exec", "job", "--", "echo", "ran"]).env("LOCKER_CACHE", cache).run().await;
+    assert!(ran.code == Some(78) && ran.stdout.is_empty() && ran.stderr.contains(words), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_prefix_is_refused_for_a_local_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = format!("local:{}", folder.path().display());
+    let ran = Command::new(&["--prefix", "app:", "status", "job"]).env("LOCKER_CACHE", &cache).run().await;
+    assert!(ran.code == Some(78) && ran.stderr.contains("a folder of their own"), "{ran:?}");
 }
 
 #[rstest]

@@ -8,6 +8,7 @@ mod exec_guardian;
 mod exec_late;
 mod exec_lost;
 mod inherited;
+mod local;
 mod migration;
 mod misconfiguration;
 mod run;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::redis_server::key_of;
-use super::{QueuedMemory, RedisServer, Waiter, granted, until};
+use super::{Command, QueuedMemory, RedisServer, Waiter, granted, until};
 
 /// Which store a test runs on.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,16 @@ impl Store {
     /// What is left of a lock's time according to the store.
     pub(crate) async fn left(&self, name: &str) -> Duration {
         self.entry(name).await.expect("the lock is held").ttl.expect("the lock expires")
+    }
+
+    /// `locker` with these arguments, on this store.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let cache = match &self.backend {
+            RunningBackend::Memory(_) => panic!("other processes do not share this memory"),
+            RunningBackend::Local { local, .. } => format!("local:{}", local.path().display()),
+            RunningBackend::Redis(server) => server.url(),
+        };
+        Command::new(arguments).env("LOCKER_CACHE", &cache)
     }
 
     /// How many calls are in the queue for a lock.

@@ -10,7 +10,7 @@ mod state;
 
 use std::ffi::CString;
 use std::io::{ErrorKind, Read, Result, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, close, fork, setsid, unlink};
+use nix::unistd::{ForkResult, Pid, fork, setsid, unlink};
 
 pub(crate) use page::{Page, TOO_LATE, check, time};
 
@@ -114,9 +114,7 @@ impl Watch {
             _ = unsafe { signal(ours, SigHandler::SigDfl) };
         }
         _ = nix::sys::prctl::set_name(c"locker-guardian");
-        for stream in 0..3 {
-            _ = close(stream);
-        }
+        self.close_others();
         while self.state != State::Done {
             self.act();
             self.sleep();
@@ -124,6 +122,18 @@ impl Watch {
         // Only the end of the runner leads here.
         self.file.as_deref().into_iter().for_each(|file| _ = unlink(file));
         leave()
+    }
+
+    /// Closes all files but the bell. The kernel frees a lock of the runner's on a file only when no process has the file open any more.
+    fn close_others(&self) {
+        let bell = self.bell.as_raw_fd().cast_unsigned();
+        for (first, last) in [(0, bell.saturating_sub(1)), (bell + 1, u32::MAX)] {
+            if (first..=last).contains(&bell) {
+                continue;
+            }
+            // SAFETY: this process uses none of these files any more.
+            _ = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) };
+        }
     }
 
     /// Looks at the clock and the page, and does what is due.

@@ -39,7 +39,9 @@ impl Sites {
     fn next_owner(&mut self, slot: u16) -> Option<(usize, usize)> {
         let from = self.owner(slot)?;
         let is_moving = self.cluster(from)?.migrating.contains_key(&slot);
-        (!is_moving).then_some((from, (from + 1) % self.all.len()))
+        let all_know =
+            (0..self.all.len()).all(|node| self.cluster(node).is_some_and(|its| its.owner(slot) == Some(from)));
+        (!is_moving && all_know).then_some((from, (from + 1) % self.all.len()))
     }
 
     /// The node that serves a slot.
