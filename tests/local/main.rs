@@ -53,6 +53,7 @@ async fn execute(local: &Local, words: &[&str]) -> Answer {
             "opened".to_owned()
         }
         ["fork"] => fork(local)?,
+        ["tasks", tasks, times] => tasks_at_once(local, tasks.parse()?, times.parse()?).await?,
         ["names", times] => names(local, times.parse()?).await?,
         // A hand-off: when it was asked for, and when it had arrived.
         ["give", key, value] => {
@@ -121,6 +122,24 @@ async fn pairs(local: &Local, times: u32) -> Answer {
         started.elapsed().as_secs_f64() * 1e6 / f64::from(times),
         worst.as_secs_f64() * 1e6
     ))
+}
+
+/// Microseconds of a lock and its release, with many tasks at once.
+async fn tasks_at_once(local: &Local, tasks: u32, times: u32) -> Answer {
+    let started = Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for task in 0..tasks {
+        let (local, name) = (local.clone(), format!("task{task}"));
+        running.spawn(async move {
+            for _ in 0..times {
+                local.try_set(&name, "value", None).await?;
+                local.delete_if_equal(&name, "value").await?;
+            }
+            Ok::<_, CacheError>(())
+        });
+    }
+    running.join_all().await.into_iter().collect::<Result<(), _>>()?;
+    Ok(format!("{:.1} us", started.elapsed().as_secs_f64() * 1e6 / f64::from(tasks * times)))
 }
 
 /// Locks and releases so many names.

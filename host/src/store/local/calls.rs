@@ -58,6 +58,8 @@ pub(super) enum Request {
 pub(super) enum Answer {
     Set(SetOutcome),
     Queued(Seat),
+    /// The wait has ended already: its seat tells how.
+    Ended,
     Extended(ExtendOutcome),
     Deleted(DeleteOutcome),
     Withdrawn,

@@ -194,7 +194,11 @@ impl Local {
             () = sleep(wait) => {}
         }
         let leave = Request::Leave { shared: seat.shared.clone(), seat: seat.number, ttl };
-        let outcome = self.set_outcome(leave).await?;
+        let outcome = match self.call(leave).await? {
+            Answer::Set(outcome) => outcome,
+            Answer::Ended => SetOutcome::Stored(seat.ending().await?),
+            _ => return Err(unexpected()),
+        };
         seat.answered(matches!(outcome, SetOutcome::Stored(_)));
         Ok(outcome)
     }

@@ -59,6 +59,11 @@ impl Peers<'_, '_> {
         }
     }
 
+    /// Whether this transaction has given the key to a waiter of this process.
+    pub(super) fn was_granted(&self, id: u64) -> bool {
+        self.here.events.granted.iter().any(|(granted, _)| *granted == id)
+    }
+
     /// The waiter of this process enters the queue.
     pub(super) fn entered(&mut self, id: u64) {
         self.here.events.entered.push(id);

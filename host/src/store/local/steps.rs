@@ -71,6 +71,10 @@ pub(super) fn step(
         }
         Request::Leave { shared, seat, ttl } => {
             let Shared { key, value, id, .. } = &**shared;
+            // The value was stored before the call could leave. It may be gone again, and must not be stored once more.
+            if !waiters.has_seat(*id, *seat) || table.peers.was_granted(*id) {
+                return Ok(Effect::Answer(Answer::Ended));
+            }
             let queued = Caller { mailbox: caller.mailbox, id: *id };
             let place = waiters.get(*id).map(|group| group.ticket).filter(|_| waiters.is_last(*id, *seat));
             let outcome = table.set(key, value, *ttl, place.map(|ticket| (queued, ticket)))?;

@@ -75,6 +75,11 @@ impl Waiters {
         Some(seat)
     }
 
+    /// Whether the call still waits, and was not told how its wait ended.
+    pub(super) fn has_seat(&self, id: u64, seat: u64) -> bool {
+        self.groups.get(&id).is_some_and(|group| group.seats.iter().any(|(number, _)| *number == seat))
+    }
+
     /// Whether the call is the last one that waits.
     pub(super) fn is_last(&self, id: u64, seat: u64) -> bool {
         self.groups

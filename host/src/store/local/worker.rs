@@ -128,8 +128,17 @@ impl Worker {
         // Taking the lock may have taken long.
         let now = now();
         let calls: Vec<_> = calls.into_iter().filter(|call| call.is_awaited(now)).collect();
+        let (calls, looks) = match self.bind(&calls) {
+            Ok(()) => (calls, looks),
+            Err(failure) => {
+                // No other process could tell them.
+                let (enter, rest) = calls.into_iter().partition(|call| matches!(call.request, Request::Enqueue { .. }));
+                self.fail(enter, looks, &failure);
+                (rest, &[][..])
+            }
+        };
         let mut finished = Vec::new();
-        match self.bind(&calls).and_then(|()| self.attempt(&calls, looks)) {
+        match self.attempt(&calls, looks) {
             Ok(done) => finished.push((calls, looks.to_vec(), Ok(done))),
             Err(failure) if calls.len() + looks.len() <= 1 => finished.push((calls, looks.to_vec(), Err(failure))),
             // One of them failed, and the others need not.
