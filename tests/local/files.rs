@@ -57,7 +57,7 @@ fn a_cleaner_of_old_files_finds_the_folder_locked() {
 
 #[tokio::test]
 async fn the_location_depends_on_the_user_alone() {
-    for (user, path) in [("0", "/run/locker"), ("6432", "/var/tmp/locker-6432")] {
+    for (user, path) in [("0", "/var/lib/locker"), ("6432", "/var/tmp/locker-6432")] {
         let mut process = of_user(user, "true", "");
         assert_eq!(process.ask("path").await, path);
         assert!(process.ask("set job value 60000 0").await.starts_with("stored "));

@@ -17,7 +17,7 @@ use crate::random::Random;
 /// The folder of this user. It depends on nothing else, so that cron, services and shells agree on it.
 pub(super) fn default_path() -> PathBuf {
     let user = geteuid();
-    if user.is_root() { "/run/locker".into() } else { format!("/var/tmp/locker-{user}").into() }
+    if user.is_root() { "/var/lib/locker".into() } else { format!("/var/tmp/locker-{user}").into() }
 }
 
 /// An open folder. A lock on it keeps `systemd-tmpfiles` from removing what is in it.

@@ -84,7 +84,7 @@ impl Local {
         Self::open_folder(&Self::default_path(), Machine::this()?, true)
     }
 
-    /// The folder of this user's store: `/run/locker` for root, `/var/tmp/locker-UID` for others. It depends on the user id alone, so that shells,
+    /// The folder of this user's store: `/var/lib/locker` for root, `/var/tmp/locker-UID` for others. It depends on the user id alone, so that shells,
     /// services and cron jobs agree on it.
     ///
     /// ```
