@@ -1,12 +1,16 @@
 //! Rounds of `locker exec` that contend for one lock each, whose answers and messages come late, and whose runners, guardians and commands are stopped
-//! and killed at random moments. No two commands of a round may run at a time, and none that is left alone may be stopped.
+//! and killed at random moments. No two commands of a round may run at a time, and none that is left alone may be stopped. On the local store, all
+//! rounds share one store, and nothing comes late.
 //!
 //! - `plan`: what happens in a round, which the seed determines; `round`: how that is done.
+//! - `store`: where the locks are; `bystander`: a client of the local store that is left alone.
 //! - `work`: the command; `report`: what came of it.
 
+mod bystander;
 mod plan;
 mod report;
 mod round;
+mod store;
 mod work;
 
 use std::path::PathBuf;
@@ -17,9 +21,10 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use tokio::task::JoinSet;
 
-use crate::harness::{Command, RedisServer};
+use crate::harness::Command;
 use plan::{CONTENDERS, Plan};
 use report::Report;
+use store::{CacheKind, Store};
 use work::Work;
 
 /// Starts commands that contend for locks, disturbs them, and counts what must not be. Exits with 1 if there was any of it.
@@ -40,6 +45,10 @@ enum Role {
 
 #[derive(clap::Args)]
 struct Chaos {
+    /// The store of the locks
+    #[arg(long, value_enum, default_value_t = CacheKind::Redis)]
+    cache: CacheKind,
+
     /// How many commands to start
     #[arg(long, default_value_t = 1000)]
     starts: u64,
@@ -72,7 +81,7 @@ pub fn main() -> ExitCode {
 
 /// What all rounds share.
 struct World {
-    server: RedisServer,
+    store: Store,
     locker: PathBuf,
     work: PathBuf,
 }
@@ -81,19 +90,25 @@ impl Chaos {
     async fn run(self) -> Report {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
         eprintln!("chaos: seed {seed}");
-        let server = RedisServer::start().await;
+        let store = Store::start(self.cache).await;
         let locker = self.locker.unwrap_or_else(|| Command::path("locker"));
-        let world = Arc::new(World { server, locker, work: Command::path("chaos") });
+        let world = Arc::new(World { store, locker, work: Command::path("chaos") });
+        let watching = {
+            let world = world.clone();
+            tokio::spawn(async move { world.store.watch().await })
+        };
         let (mut report, mut running, started) = (Report::default(), JoinSet::new(), Instant::now());
         for number in 0..self.starts.div_ceil(CONTENDERS as u64) {
             if running.len() >= self.locks {
                 report.add(running.join_next().await.expect("some are running").expect("a round does not panic"));
             }
-            running.spawn(round::run(world.clone(), Plan::new(seed, number)));
+            running.spawn(round::run(world.clone(), Plan::new(seed, number, self.cache)));
             // A machine that starts all rounds at once is too busy to renew leases.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         running.join_all().await.into_iter().for_each(|outcome| report.add(outcome));
+        watching.abort();
+        report.violations.extend(world.store.violation().await);
         report.took = started.elapsed();
         report
     }
@@ -103,9 +118,12 @@ impl Chaos {
 mod tests {
     use super::*;
 
+    #[rstest::rstest]
+    #[case::redis(CacheKind::Redis)]
+    #[case::local(CacheKind::Local)]
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_two_commands_run_at_a_time_and_none_is_stopped_for_nothing() {
-        let report = Chaos { starts: 150, seed: None, locks: 50, locker: None }.run().await;
+    async fn no_two_commands_run_at_a_time_and_none_is_stopped_for_nothing(#[case] cache: CacheKind) {
+        let report = Chaos { cache, starts: 150, seed: None, locks: 50, locker: None }.run().await;
         assert!(report.violations.is_empty(), "{report}");
     }
 }

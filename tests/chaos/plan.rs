@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::store::CacheKind;
 use crate::harness::Fault;
 
 /// Long enough for a busy machine, short enough to see leases end.
@@ -61,17 +62,17 @@ pub(super) enum When {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, number: u64) -> Self {
+    pub(super) fn new(seed: u64, number: u64, cache: CacheKind) -> Self {
         let mut random = fastrand::Rng::with_seed(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let starts = std::array::from_fn(|_| Start::new(&mut random));
+        let starts = std::array::from_fn(|_| Start::new(&mut random, cache));
         Self { number, starts }
     }
 }
 
 impl Start {
-    fn new(random: &mut fastrand::Rng) -> Self {
+    fn new(random: &mut fastrand::Rng, cache: CacheKind) -> Self {
         let work = if random.bool() { millis(random, 500..8000) } else { millis(random, 0..200) };
-        let late = (random.u8(0..3) == 0).then(|| late(random));
+        let late = (random.u8(0..3) == 0).then(|| late(random)).filter(|_| cache == CacheKind::Redis);
         let harm = (random.u8(0..2) == 0).then(|| Harm::new(random));
         Self { after: millis(random, 0..200), work, code: random.u8(0..64), late, harm }
     }

@@ -24,6 +24,8 @@ pub(super) struct Ended {
 pub(super) struct Outcome {
     pub(super) number: u64,
     pub(super) ended: [Ended; CONTENDERS],
+    /// Whether the store did not answer for a time, since a process was stopped in the middle of a step.
+    pub(super) was_blocked: bool,
     pub(super) notes: Vec<Note>,
 }
 
@@ -62,25 +64,33 @@ impl Ended {
     }
 
     /// What is wrong with its end.
-    fn violation(&self) -> Option<&'static str> {
+    fn violation(&self, was_blocked: bool) -> Option<&'static str> {
         if self.output.is_none() {
             return Some("it did not end");
         }
-        let is_wrong = self.start.is_left_alone() && self.code() != Some(self.start.code.into());
-        is_wrong.then_some("nothing happened to it, and it did not exit with its own code")
+        (self.has_failed_alone() && !was_blocked)
+            .then_some("nothing happened to it, and it did not exit with its own code")
+    }
+
+    fn has_failed_alone(&self) -> bool {
+        self.start.is_left_alone() && self.code() != Some(self.start.code.into())
     }
 }
 
 impl Report {
     pub(super) fn add(&mut self, outcome: Outcome) {
-        let Outcome { number, ended, notes } = outcome;
+        let Outcome { number, ended, was_blocked, notes } = outcome;
         let overlaps = notes.iter().any(|note| note.what == "overlap") || overlap(&notes);
-        let wrong = ended.iter().filter_map(|ended| ended.violation().map(|what| format!("{}: {what}", ended.who)));
+        let wrong =
+            ended.iter().filter_map(|ended| ended.violation(was_blocked).map(|what| format!("{}: {what}", ended.who)));
         let wrong: Vec<_> =
             overlaps.then(|| "two commands ran at a time".to_owned()).into_iter().chain(wrong).collect();
         for ended in &ended {
             self.count("starts");
             ended.faults().for_each(|fault| self.count(fault));
+            if was_blocked && ended.has_failed_alone() {
+                self.count("left alone, and failed while the store was blocked");
+            }
             let code = ended.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
             let code = if ended.code() == Some(ended.start.code.into()) { "its own".to_owned() } else { code };
             *self.codes.entry(code).or_default() += 1;

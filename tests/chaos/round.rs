@@ -14,14 +14,15 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::World;
 use super::plan::{Harm, How, Plan, Start, TTL, When, Whom};
 use super::report::{Ended, Outcome};
+use super::store::Link;
 use super::work::notes;
-use crate::harness::{Command, Proxy};
+use crate::harness::Command;
 
 /// Longer than a round takes, whatever happens to it.
 const LONGEST: Duration = Duration::from_secs(90);
 
 pub(super) async fn run(world: Arc<World>, plan: Plan) -> Outcome {
-    let folder = tempfile::tempdir().expect("there is room");
+    let (folder, started) = (tempfile::tempdir().expect("there is room"), Instant::now());
     let name = format!("job-{}", plan.number);
     let [a, b, c] = plan.starts;
     let one = |who, start| one(&world, folder.path(), &name, who, start);
@@ -31,16 +32,14 @@ pub(super) async fn run(world: Arc<World>, plan: Plan) -> Outcome {
     if ended.iter().any(Ended::is_orphan) {
         sleep(TTL).await;
     }
-    Outcome { number: plan.number, ended, notes: notes(folder.path()) }
+    let was_blocked = world.store.was_blocked_since(started);
+    Outcome { number: plan.number, ended, was_blocked, notes: notes(folder.path()) }
 }
 
 async fn one(world: &World, folder: &Path, name: &str, who: &'static str, start: Start) -> Ended {
     sleep(start.after).await;
-    let proxy = Proxy::start(&world.server).await;
-    if let Some(late) = start.late {
-        proxy.next(late);
-    }
-    let child = spawn(world, folder, name, who, &start, &proxy);
+    let link = world.store.link(start.late).await;
+    let child = spawn(world, folder, name, who, &start, &link);
     let runner = Pid::from_raw(child.id().and_then(|id| id.try_into().ok()).expect("it has just been started"));
     let harm = async {
         match start.harm {
@@ -54,11 +53,11 @@ async fn one(world: &World, folder: &Path, name: &str, who: &'static str, start:
     Ended { who, start, was_harmed, output, stderr }
 }
 
-fn spawn(world: &World, folder: &Path, name: &str, who: &str, start: &Start, proxy: &Proxy) -> Child {
+fn spawn(world: &World, folder: &Path, name: &str, who: &str, start: &Start, link: &Link) -> Child {
     let ttl = format!("{}ms", TTL.as_millis());
     let exec = ["exec", name, "--ttl", &ttl, "--wait", "1min", "--kill-after", "300ms", "--"];
     let mut command = tokio::process::Command::from(
-        Command::of(world.locker.clone(), &exec).env("LOCKER_CACHE", &proxy.url()).into_std(),
+        Command::of(world.locker.clone(), &exec).env("LOCKER_CACHE", &link.url).into_std(),
     );
     command.arg(&world.work).arg("work").arg(folder);
     command.args([who, &start.work.as_millis().to_string(), &start.code.to_string()]);

@@ -118,6 +118,7 @@ const SCRIPTS: &[Variant] = &[
     Variant::script("reports_are_enough", "elseif (subscribed and reported_at) or", "elseif reported_at or"),
     Variant::script("use_by_is_ignored", "if now > tonumber(ARGV[1]) then", "if false then"),
     Variant::script("queues_never_expire", "redis.call('PEXPIRE', queue, keep)", ""),
+    Variant::script("there_is_no_grace", "if reported_at == '' or reported_at == run_id() then", "if true then"),
     Variant::script("no_waiter_is_live", "elseif (subscribed and reported_at) or", "elseif"),
 ];
 

@@ -43,7 +43,10 @@ async fn happens(world: Arc<World>, fault: Fault) {
         _ => {}
     }
     change(&world, |state, now| {
-        state.ledger.disturbed(None, fault.site, now + length + RECOVERY);
+        match fault.what {
+            FaultKind::Restart { empty: false } => state.ledger.restarts(fault.site, now + length + RECOVERY),
+            _ => state.ledger.disturbed(None, fault.site, now + length + RECOVERY),
+        }
         begins(state, fault, now, length);
     });
     if matches!(fault.what, FaultKind::CutAll | FaultKind::Restart { .. } | FaultKind::FailOver) {

@@ -46,6 +46,8 @@ pub(super) struct Ledger {
     resources: BTreeMap<String, (u64, u64)>,
     /// Until when something was wrong between a process and a site, or with the site.
     disturbed: BTreeMap<(Option<usize>, usize), Duration>,
+    /// Until when a site was away that kept its data.
+    restarted: BTreeMap<usize, Duration>,
     /// How often data was lost, or a clock was set.
     pub(super) losses: u64,
     /// How often a minority of a quorum did.
@@ -113,18 +115,31 @@ impl Ledger {
         *disturbed = until.max(*disturbed);
     }
 
+    /// A site starts again with its data.
+    pub(super) fn restarts(&mut self, site: usize, until: Duration) {
+        let restarted = self.restarted.entry(site).or_default();
+        *restarted = until.max(*restarted);
+    }
+
+    /// Whether nothing was wrong since then for a process but restarts of sites that kept their data.
+    pub(super) fn keeps_order(&self, process: usize, since: Duration) -> bool {
+        let mut wrong = self.disturbed.iter().filter(|((of, _), _)| of.is_none_or(|of| of == process));
+        wrong.all(|(_, until)| *until < since)
+    }
+
     /// Whether nothing was wrong since then for a process; in a quorum, with a majority of the sites.
     pub(super) fn is_healthy(&self, process: usize, since: Duration) -> bool {
         let is_healthy = |site: &usize| {
             let kinds = [(None, *site), (Some(process), *site)];
-            kinds.iter().all(|what| self.disturbed.get(what).is_none_or(|until| *until < since))
+            let disturbed = kinds.iter().filter_map(|what| self.disturbed.get(what)).chain(self.restarted.get(site));
+            disturbed.into_iter().all(|until| *until < since)
         };
         (0..self.sites).filter(is_healthy).count() >= self.needed
     }
 
     /// Whether nothing has gone wrong at all.
     pub(super) fn is_calm(&self) -> bool {
-        self.disturbed.is_empty()
+        self.disturbed.is_empty() && self.restarted.is_empty()
     }
 
     /// The server lost data that all leases so far depend on.

@@ -132,31 +132,40 @@ impl Ledger {
         }
     }
 
-    /// Those that are in the queue, and were healthy for all of that time.
-    fn live(&self, name: &str) -> impl Iterator<Item = (&String, Duration)> {
+    /// Those that are in the queue, with their processes and since when.
+    fn waiting(&self, name: &str) -> impl Iterator<Item = (&String, usize, Duration)> {
         let waits = move |(value, waiter): (&String, &Waiter)| {
             let is_over = self.calls.get(label_of(value)).is_none_or(|call| call.over);
             waiter.name == name && !is_over && !waiter.stored && !waiter.left
         };
         let waiters = self.waiters.iter().filter(move |waiter| waits(*waiter));
-        let waiters = waiters.filter_map(|(value, waiter)| Some((value, waiter.process, waiter.queued?)));
-        let healthy = waiters.filter(|(_, process, queued)| self.is_healthy(*process, *queued));
+        waiters.filter_map(|(value, waiter)| Some((value, waiter.process, waiter.queued?)))
+    }
+
+    /// Those that were healthy for all of that time.
+    fn live(&self, name: &str) -> impl Iterator<Item = (&String, Duration)> {
+        let healthy = self.waiting(name).filter(|(_, process, queued)| self.is_healthy(*process, *queued));
         healthy.map(|(value, _, queued)| (value, queued))
     }
 
     /// Those of them whose client reports: its first report may still be on its way.
     fn reporting(&self, name: &str, now: Duration) -> impl Iterator<Item = (&String, Duration)> {
-        self.live(name).filter(move |(value, _)| {
-            let channel = self.waiters.get(*value).and_then(|waiter| waiter.channel.as_ref());
-            channel.and_then(|channel| self.reports.get(channel)).is_some_and(|last| now < *last + KEEPS_CLIENT)
-        })
+        self.live(name).filter(move |(value, _)| self.reports(value, now))
+    }
+
+    fn reports(&self, value: &str, now: Duration) -> bool {
+        let channel = self.waiters.get(value).and_then(|waiter| waiter.channel.as_ref());
+        channel.and_then(|channel| self.reports.get(channel)).is_some_and(|last| now < *last + KEEPS_CLIENT)
     }
 
     /// No live waiter came before the one that is stored.
     pub(super) fn check_order(&mut self, name: &str, value: &str, now: Duration) {
         let Some(waiter) = self.waiters.get(value) else { return };
         let order = waiter.queued.unwrap_or(waiter.first);
-        let first = self.reporting(name, now).filter(|(other, _)| *other != value).min_by_key(|(_, queued)| *queued);
+        let ahead = self.waiting(name).filter(|(other, process, queued)| {
+            *other != value && self.keeps_order(*process, *queued) && self.reports(other, now)
+        });
+        let first = ahead.map(|(other, _, queued)| (other, queued)).min_by_key(|(_, queued)| *queued);
         let first = first.filter(|(_, queued)| *queued < order);
         let tell =
             |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
