@@ -13,6 +13,9 @@
 mod allocations;
 mod arguments;
 mod driver;
+mod local_files;
+mod local_messages;
+mod local_process;
 mod mutation;
 mod names;
 mod panics;
