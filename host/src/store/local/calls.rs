@@ -139,7 +139,7 @@ impl Calls {
         self.wake();
     }
 
-    /// The next calls, in their order. No two of them wait for the same value.
+    /// The next calls, in their order. No two of them begin or end a wait for the same value.
     pub(super) fn take(&self) -> Batch {
         _ = self.wake.read();
         let mut state = self.state();
@@ -176,11 +176,41 @@ impl AsFd for Calls {
     }
 }
 
+/// Whether both begin or end a wait for the same value: the second one then needs to know what became of the first.
 fn same_wait(one: &Request, other: &Request) -> bool {
-    match (one, other) {
-        (Request::Enqueue { key, value, .. }, Request::Enqueue { key: other_key, value: other_value, .. }) => {
-            key == other_key && value == other_value
+    one.wait().is_some_and(|wait| other.wait() == Some(wait))
+}
+
+impl Request {
+    /// The key and the value of the wait that this begins or ends.
+    fn wait(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Enqueue { key, value, .. } => Some((key, value)),
+            Self::Leave { shared, .. } => Some((&shared.key, &shared.value)),
+            _ => None,
         }
-        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_begin_and_end_a_wait_for_one_value_do_not_share_a_transaction() {
+        let calls = Arc::new(Calls::new().unwrap());
+        let push = |request| {
+            let (use_by, (reply, _)) = (crate::time::after(crate::time::now(), Duration::MAX), oneshot::channel());
+            calls.push(Call { request, use_by, reply });
+        };
+        let enqueue =
+            |value: &str| Request::Enqueue { key: "key".into(), value: value.into(), ttl: Duration::from_secs(1) };
+        let shared = Arc::new(Shared::new("key".into(), "a".into(), 1, calls.clone()));
+        push(Request::Leave { shared: shared.clone(), seat: 1, ttl: Duration::from_secs(1) });
+        push(enqueue("b"));
+        push(enqueue("a"));
+        push(Request::Leave { shared, seat: 2, ttl: Duration::from_secs(1) });
+        let batches: Vec<_> = (0..3).map(|_| calls.take().calls.len()).collect();
+        assert_eq!(batches, [2, 1, 1]);
     }
 }

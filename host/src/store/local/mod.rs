@@ -172,7 +172,8 @@ impl Local {
         self.user.calls.push(Call { request, use_by, reply });
         match timeout_at(use_by.into(), answer).await {
             Ok(Ok(answer)) => Ok(answer?),
-            Ok(Err(_)) | Err(_) => Err(Failure::unavailable(format!(
+            Ok(Err(_)) => Err(Failure::unavailable("the local store dropped the request").into()),
+            Err(_) => Err(Failure::unavailable(format!(
                 "the local store at {} did not answer in {:?}: a process that uses it is stopped in the middle of a step, or the disk hangs; \
                 continue or end that process",
                 self.path().display(),

@@ -53,7 +53,7 @@ pub(super) fn step(
         Request::Set { key, value, ttl } => Answer::Set(table.set(key, value, *ttl, None)?),
         Request::Enqueue { key, value, ttl } => {
             if let Some(id) = waiters.find(key, value)
-                && let Some(group) = waiters.get(id)
+                && let Some(group) = waiters.get(id).filter(|group| !group.is_abandoned())
             {
                 let queued = Caller { mailbox: caller.mailbox, id };
                 return Ok(match table.look(key, value, group.ttl, queued, group.ticket)? {
