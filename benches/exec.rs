@@ -1,4 +1,4 @@
-//! What a whole `locker exec NAME -- true` costs, beside programs that do the same: in memory beside `flock`, on Redis beside a native
+//! What a whole `locker exec NAME -- true` costs, beside programs that do the same: in memory and on the local store beside `flock`, on Redis beside a native
 //! program that sends SET, starts the command and sends EVAL, and beside `redis-cli` that is started twice. All in turns.
 
 #![allow(clippy::expect_used, missing_docs, reason = "what fails here ends the measurement")]
@@ -21,13 +21,15 @@ fn main() {
     let this = std::env::current_exe().expect("it has a path");
     let (this, locker) = (this.to_string_lossy(), locker_benches::locker());
     let locker = &*locker.to_string_lossy();
-    let (server, file) = (Server::start(), std::env::temp_dir().join("locker-bench.flock"));
-    let (url, port, file) = (server.url(), server.port(), file.to_string_lossy());
+    let (server, folder) = (Server::start(), std::env::temp_dir());
+    let (url, port, file) = (server.url(), server.port(), folder.join("locker-bench.flock"));
+    let (local, file) = (format!("local:{}", folder.join("locker-bench.local").display()), file.to_string_lossy());
     let cli = |command: &str| format!("redis-cli -p {port} {command} >/dev/null");
     let cli = [cli("SET cli token NX PX 30000"), "true".to_owned(), cli(&format!("EVAL \"{RELEASE}\" 1 cli token"))];
     let cli = cli.join(" && ");
     let programs = [
-        ("locker exec, memory", vec![locker, "--quiet", "exec", "job", "--", "true"]),
+        ("locker exec, memory", vec![locker, "--cache", "memory", "--quiet", "exec", "job", "--", "true"]),
+        ("locker exec, local store", vec![locker, "--cache", &local, "exec", "job", "--", "true"]),
         ("flock", vec!["flock", &file, "true"]),
         ("locker exec, Redis", vec![locker, "--cache", &url, "exec", "job", "--", "true"]),
         ("a native program, Redis", vec![&this, "native", &url]),
