@@ -18,6 +18,8 @@ use super::world::{Downstream, Route, State, World};
 
 /// More than any world needs.
 const MAX_REQUESTS: usize = 50_000;
+/// How long after the last request of a broken connection the server closes it.
+const SERVER_NOTICES: Duration = Duration::from_millis(10);
 /// The longest that a connection is slow, or its last requests are late.
 const LONGEST_MS: u64 = 6_500;
 
@@ -95,6 +97,12 @@ impl World {
         if let Some(connection) = connection {
             self.state().late.insert(connection.peer, now + late);
             connection.disconnect();
+            // A client of a cluster keeps a broken connection until it needs the node again.
+            let (world, peer) = (connection.world(), connection.peer);
+            tokio::spawn(async move {
+                sleep(arrives.saturating_sub(world.now()) + SERVER_NOTICES).await;
+                world.closed(peer);
+            });
         }
     }
 
