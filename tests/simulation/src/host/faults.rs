@@ -7,14 +7,14 @@ use locker_simulated_redis::{Condition, Persistence};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::moves::moves;
+use super::moves::{disturb, moves};
 use super::plan::{Fault, FaultKind, lock_name};
 use super::sites::Sites;
 use super::traffic::observe;
 use super::world::{Route, State, World};
 
 /// After a fault of the server, clients notice and come back.
-const RECOVERY: Duration = Duration::from_secs(1);
+pub(super) const RECOVERY: Duration = Duration::from_secs(1);
 
 /// Returns when all that goes wrong has gone wrong and is over.
 pub(super) async fn faults(world: Arc<World>) {
@@ -34,10 +34,7 @@ async fn happens(world: Arc<World>, fault: Fault) {
         FaultKind::Hang { process } => return world.hangs_for(Route { process, site: fault.site }, length),
         FaultKind::Crash { process } => return world.crashes(process),
         FaultKind::Move { name } => {
-            let until = 2 * length + RECOVERY;
-            change(&world, |state, now| {
-                (0..state.sites.all.len()).for_each(|site| state.ledger.disturbed(None, site, now + until));
-            });
+            change(&world, |state, now| disturb(state, now + 2 * length));
             return moves(&world, name, length).await;
         }
         _ => {}
@@ -56,15 +53,16 @@ async fn happens(world: Arc<World>, fault: Fault) {
     change(&world, |state, _| ends(state, fault));
 }
 
-pub(super) fn change(world: &World, change: impl FnOnce(&mut State, Duration)) {
+pub(super) fn change<T>(world: &World, change: impl FnOnce(&mut State, Duration) -> T) -> T {
     let now = world.now();
     let state = &mut *world.state();
     observe(state, now);
-    change(state, now);
+    let done = change(state, now);
     observe(state, now);
     if state.ledger.violation.is_some() {
         world.stop.notify_one();
     }
+    done
 }
 
 fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {

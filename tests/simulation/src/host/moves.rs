@@ -6,11 +6,12 @@ use std::time::Duration;
 use locker_simulated_redis::slot_of;
 use tokio::time::sleep;
 
-use super::faults::change;
+use super::faults::{RECOVERY, change};
 use super::plan::lock_name;
 use super::sites::Sites;
-use super::world::World;
+use super::world::{State, World};
 
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// In how many parts the keys of a slot move.
 const PARTS: u32 = 3;
 
@@ -23,6 +24,14 @@ pub(super) async fn moves(world: &Arc<World>, name: usize, length: Duration) {
         sleep(length / PARTS).await;
         change(world, |state, now| state.sites.move_keys(slot, (from, to), part == PARTS, now));
     }
+    // A node without memory for them refuses keys.
+    while change(world, |state, now| {
+        state.sites.move_keys(slot, (from, to), true, now);
+        disturb(state, now + length);
+        !state.sites.all[from].primary(now).keys_in_slot(slot).is_empty()
+    }) {
+        sleep(RETRY_INTERVAL).await;
+    }
     // The new owner knows first.
     change(world, |state, _| state.sites.ends_move(slot, to, to));
     sleep(length / PARTS).await;
@@ -32,6 +41,11 @@ pub(super) async fn moves(world: &Arc<World>, name: usize, length: Duration) {
             state.sites.ends_move(slot, node, to);
         }
     });
+}
+
+/// Calls to all nodes may fail until then.
+pub(super) fn disturb(state: &mut State, until: Duration) {
+    (0..state.sites.all.len()).for_each(|site| state.ledger.disturbed(None, site, until + RECOVERY));
 }
 
 impl Sites {
