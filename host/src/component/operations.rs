@@ -119,6 +119,11 @@ impl Operations {
         })
     }
 
+    /// How long an operation may take besides its wait.
+    pub(crate) fn limit(&self) -> Duration {
+        self.0.deadline
+    }
+
     pub(crate) async fn inspect(&self, name: &str) -> Result<Option<Holder>, Error> {
         let mut call = self.call("inspect", name, None).await?;
         let Instance { store, exports } = &mut call;

@@ -6,7 +6,7 @@ use tokio::time::timeout_at;
 
 use crate::component::operations::{Attempt, Grant, Operations};
 use crate::error::GRANTED_TOO_LATE;
-use crate::time::{elapsed, now};
+use crate::time::{after, elapsed, now};
 use crate::{Error, ErrorKind, LockOptions, LockOutcome, telemetry};
 
 /// Takes the lock with at least the time left that is `required` of a time to live. A grant with less is released, and
@@ -50,7 +50,8 @@ async fn grant_in_time(
         late = Some(fence);
         options.wait = wait.saturating_sub(elapsed(started));
         if options.wait.is_zero() {
-            return holder_instead(operations, name, fence).await;
+            let limit = after(after(started, wait), operations.limit());
+            return holder_instead(operations, name, fence, limit).await;
         }
     }
 }
@@ -66,9 +67,14 @@ async fn release_late(operations: &Operations, name: &str, Grant { lease, term }
 }
 
 /// The answer of a call that has no time to wait again: another caller holds the lock, or it was granted too late.
-async fn holder_instead(operations: &Operations, name: &str, late: u64) -> Result<LockOutcome<Grant>, Error> {
-    match operations.inspect(name).await {
-        Ok(Some(holder)) if holder.fence != late => Ok(LockOutcome::Held(holder)),
+async fn holder_instead(
+    operations: &Operations,
+    name: &str,
+    late: u64,
+    limit: Instant,
+) -> Result<LockOutcome<Grant>, Error> {
+    match timeout_at(limit.into(), operations.inspect(name)).await {
+        Ok(Ok(Some(holder))) if holder.fence != late => Ok(LockOutcome::Held(holder)),
         _ => {
             let error = Error::new(ErrorKind::Expired, GRANTED_TOO_LATE).about(name);
             telemetry::failed("lock", &error);
