@@ -18,8 +18,6 @@ const LOCK: &str = "lock";
 const DATA: &str = "locks.mdb";
 /// So many stores are damaged at a time.
 const AT_A_TIME: usize = 4;
-/// The highest byte of the fence in the header.
-const FENCE_TOP: usize = 47;
 /// Beyond what a store allocates.
 const LONGEST: u64 = 1 << 21;
 
@@ -118,9 +116,8 @@ impl<'a> Damage<'a> {
     }
 }
 
-/// Gives a header the checksum of its content, and a fence that a clock can show.
+/// Gives a header the checksum of its content.
 fn seal(header: &mut [u8; 128]) {
-    header[FENCE_TOP] = 0;
     let sum = header[..120]
         .iter()
         .fold(0xCBF2_9CE4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01B3));

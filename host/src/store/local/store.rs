@@ -73,7 +73,11 @@ impl Store {
                     self.path.display()
                 )));
             }
-            ReadHeader::Empty => files.begin(&self.machine, 0)?,
+            ReadHeader::Empty => {
+                // Without a header, nothing says what is in the data.
+                files.set_aside("its header is gone")?;
+                files.begin(&self.machine, 0)?;
+            }
             ReadHeader::Damaged => {
                 files.set_aside("its header has another content than was written")?;
                 files.begin(&self.machine, files.header.fence)?;

@@ -262,7 +262,7 @@ impl<'a, 'b> Table<'a, 'b> {
 
     /// Stores a value under a key that is free, with a new fence.
     pub(super) fn grant(&mut self, key: &str, value: &str, ttl: u64) -> Result<Lock, Failure> {
-        let fence = self.wall_micros.max(self.fence + 1);
+        let fence = self.wall_micros.max(self.fence.saturating_add(1));
         if fence > MAX_FENCE {
             return Err(Failure::denied(format!(
                 "the local store at {} has no fencing tokens left, since the clock is centuries ahead: set it, and remove the store",
