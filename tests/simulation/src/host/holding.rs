@@ -116,7 +116,9 @@ impl Caller {
                 self.world.ledger(|ledger, now| ledger.refused(token, LeasesLast, now));
             }
             self.world.ledger(|ledger, _| {
-                let was_well = ledger.is_healthy(self.process, granted.saturating_sub(RECOVERY));
+                // Until its first renewal, a lock may be on a bare majority, one of which may be away then.
+                let was_well = (!ledger.is_quorum() || self.world.plan.is_rolling())
+                    && ledger.is_healthy(self.process, granted.saturating_sub(RECOVERY));
                 if was_well && attempt.ttl_ms >= RENEWABLE_MS && !ledger.is_excused(token) {
                     ledger.violated(LeasesLast, format!("{token} lost {name} while all was well: {loss}"));
                 }

@@ -175,6 +175,12 @@ impl HostPlan {
         self.topology == Topology::Cluster
     }
 
+    /// Whether nothing goes wrong but that members start again, empty.
+    pub(crate) fn is_rolling(&self) -> bool {
+        let empties = |fault: &Fault| matches!(fault.what, FaultKind::Restart { empty: true });
+        self.network.delayed + self.network.broken == 0 && self.faults.iter().all(empties)
+    }
+
     /// How many sites must be well for a call to succeed.
     pub(crate) fn needed(&self) -> usize {
         if self.is_quorum() { self.majority() } else { self.clocks.len() }
