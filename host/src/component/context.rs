@@ -161,7 +161,7 @@ impl CallContext {
                 Ok(wit::SetOutcome::Occupied(entry.into()))
             }
             Err(error) => {
-                if error.is_unsent() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid) {
+                if !error.may_have_taken_effect() {
                     orphan.disarm();
                 }
                 Err(error)

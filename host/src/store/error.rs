@@ -50,13 +50,24 @@ pub struct CacheError {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    unsent: bool,
+    effect: Effect,
+}
+
+/// What is known of the effect of a request that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// No part of it was sent.
+    Unsent,
+    /// The class of the error says it.
+    ByKind,
+    /// An earlier part of it may have taken effect.
+    Partial,
 }
 
 impl CacheError {
     /// An error that says in `message` what failed and what to do about it. It must hold no secrets.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None, unsent: false }
+        Self { kind, message: message.into(), source: None, effect: Effect::ByKind }
     }
 
     /// Adds the error beneath this one.
@@ -69,20 +80,40 @@ impl CacheError {
     /// Says that no part of the request was sent, so there is nothing to undo.
     #[must_use]
     pub fn unsent(mut self) -> Self {
-        self.unsent = true;
+        self.effect = Effect::Unsent;
         self
     }
 
     /// Whether no part of the request was sent.
     #[must_use]
     pub fn is_unsent(&self) -> bool {
-        self.unsent
+        self.effect == Effect::Unsent
     }
 
-    /// Says that an earlier part of the request may have been sent.
-    pub(crate) fn maybe_sent(mut self) -> Self {
-        self.unsent = false;
+    /// Says that an earlier part of the request may have taken effect, whatever the class of the error is: a caller that waits may be in the
+    /// queue.
+    #[must_use]
+    pub fn partial(mut self) -> Self {
+        self.effect = Effect::Partial;
         self
+    }
+
+    /// Whether the request, or a part of it, may have taken effect.
+    ///
+    /// ```
+    /// use locker_host::{CacheError, ErrorKind};
+    ///
+    /// let refused = CacheError::new(ErrorKind::Denied, "this user may not publish");
+    /// assert!(!refused.may_have_taken_effect());
+    /// assert!(refused.partial().may_have_taken_effect());
+    /// ```
+    #[must_use]
+    pub fn may_have_taken_effect(&self) -> bool {
+        match self.effect {
+            Effect::Unsent => false,
+            Effect::ByKind => !matches!(self.kind, ErrorKind::Denied | ErrorKind::Invalid),
+            Effect::Partial => true,
+        }
     }
 
     /// The class of the error.

@@ -135,7 +135,7 @@ pub trait Cache: Send + Sync + 'static {
     /// has no queue: it makes attempts at growing intervals of up to half a second, and the first one to find the key free has it.
     ///
     /// # Errors
-    /// [`CacheError`]; only after `Unavailable` may the value have been stored or queued.
+    /// [`CacheError`]; only if it [may have taken effect](CacheError::may_have_taken_effect), the value may have been stored or queued.
     async fn set_if_absent(
         &self,
         key: &str,

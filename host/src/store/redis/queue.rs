@@ -326,7 +326,7 @@ impl Waiter<'_> {
 
     /// An error, after which the value may be stored or queued if an earlier request was sent.
     fn failed(&self, error: CacheError) -> CacheError {
-        if self.ticket == 0 && !self.retried { error } else { error.maybe_sent() }
+        if self.ticket == 0 && !self.retried { error } else { error.partial() }
     }
 
     fn left(&self) -> Duration {
