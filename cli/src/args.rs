@@ -148,8 +148,8 @@ pub(crate) struct Options {
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub(crate) ttl: Duration,
 
-    /// How long to wait for a lock that is held [default: not at all]
-    #[arg(long, value_parser = duration)]
+    /// How long to wait for a lock that is held: a time, or forever [default: not at all]
+    #[arg(long, value_name = "TIME", value_parser = wait)]
     wait: Option<Duration>,
 
     /// Do not wait, which is the default
@@ -311,6 +311,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }
     humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// A duration, or one without an end.
+fn wait(text: &str) -> Result<Duration, String> {
+    if text == "forever" { Ok(Duration::MAX) } else { duration(text) }
 }
 
 /// A number of bytes, or of the multiples K, M and G of 1024.

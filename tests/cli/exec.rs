@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Backend, Command, Ran, RedisServer, Running, key_of, send, until};
+use crate::harness::{Backend, Command, LONG, Ran, RedisServer, Running, key_of, send, until};
 
 #[tokio::test]
 async fn the_command_runs_with_the_lock_and_knows_its_name_fence_and_time() {
@@ -135,6 +135,19 @@ async fn a_signal_ends_a_wait_at_once(
     send(&waiting, Signal::SIGTERM);
     assert_eq!(Ran::of(waiting).await.signal, Some(Signal::SIGTERM));
     assert_eq!(store.queued("job").await, 0);
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_caller_that_waits_forever_is_granted_the_lock_after_a_release(
+    #[values(Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    let lease = store.take("job", LONG).await;
+    let waiting = store.command(&["exec", "job", "--wait", "forever", "--", "echo", "done"]).spawn();
+    until(async || store.queued("job").await == 1).await;
+    store.locker.unlock("job", &lease.token).await.unwrap();
+    assert_eq!(Ran::of(waiting).await.line(), "done");
 }
 
 /// Sends a signal again and again until the process has ended, and answers what it died of.
