@@ -14,7 +14,7 @@
 //! - `scheduler` and `faults`: pick what happens next; `run`: one world.
 //! - `ledger`: what has happened; `invariants`: what must be so; `store_checks`, `call_checks`, `state_checks`: whether it is; `trace`:
 //!   what happened, in words.
-//! - `campaign`: many seeds; `explore`: every small world; `shrink`: the simplest world that fails.
+//! - `campaign`: many seeds; `explore`: every small world; `shrink`: the simplest world that fails; `panics`: whether a task has panicked.
 //! - `broken_rules`, `broken_queues`, `guest_variants`: what must be caught.
 //! - `host`: worlds of the whole host.
 
