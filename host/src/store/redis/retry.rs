@@ -69,7 +69,9 @@ impl Retries {
             tokio::time::sleep(RETRY_DELAY).await;
         } else if self.again || !loses_answer {
             let translate = if self.sent { failure::translate } else { failure::translate_unsent };
-            return Err(translate(connection.address(), error));
+            let error = translate(connection.address(), error);
+            // A refusal says nothing of an earlier attempt whose answer was lost.
+            return Err(if self.retried { error.partial() } else { error });
         }
         self.again = true;
         Ok(())
