@@ -129,7 +129,8 @@ fn fault(rng: &mut Rng, plan: &HostPlan) -> Fault {
         13 if rng.bool() => FaultKind::Restart { empty: true },
         13 | 14 => FaultKind::Restart { empty: false },
         15 => FaultKind::FlushScripts,
-        16 => FaultKind::SetClock { by_ms: [60_000, -60_000, -2_000, 15_000][rng.usize(0..4)] },
+        // A lock that moves to a node with another clock lasts by that one.
+        16 if !plan.is_cluster() => FaultKind::SetClock { by_ms: [60_000, -60_000, -2_000, 15_000][rng.usize(0..4)] },
         17 => FaultKind::Busy,
         18 => FaultKind::Loading,
         19 => FaultKind::Full,
