@@ -90,12 +90,23 @@ pub(crate) fn extended(outcome: Result<ExtendOutcome, locker_host::Error>) -> Le
 
 /// Waits until something is so, and not as long as a lock may last.
 #[track_caller]
-pub(crate) fn until(mut so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+pub(crate) fn until(so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    until_within(LONG / 2, so)
+}
+
+/// Waits until servers have elected another primary. On a machine that is busy with other tests, they may need several attempts.
+#[track_caller]
+pub(crate) fn until_elected(so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    until_within(3 * LONG, so)
+}
+
+#[track_caller]
+fn until_within(limit: Duration, mut so: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
     let caller = std::panic::Location::caller();
     async move {
         let started = std::time::Instant::now();
         while !so().await {
-            assert!(started.elapsed() < LONG / 2, "{caller}: this does not come to pass");
+            assert!(started.elapsed() < limit, "{caller}: this does not come to pass");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

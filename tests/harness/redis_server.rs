@@ -13,7 +13,7 @@ use redis::{AsyncConnectionConfig, RedisResult};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::{Host, until};
+use super::{Host, until, until_elected};
 
 pub(crate) type Waiter = JoinHandle<Result<LockOutcome, Error>>;
 
@@ -163,7 +163,7 @@ impl RedisServer {
     /// Waits until this is so of the server's part in a replication.
     #[track_caller]
     pub(crate) fn replicates(&self, state: &str) -> impl Future<Output = ()> {
-        until(async move || self.run::<String>(&["INFO", "replication"]).await.contains(state))
+        until_elected(async move || self.run::<String>(&["INFO", "replication"]).await.contains(state))
     }
 
     /// Ends the server at once, as a crash would. It forgets everything.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use super::{Host, until};
+use super::{Host, until_elected};
 
 /// A host of callers. They run in this process, and use the network from there.
 pub(crate) struct Side {
@@ -60,5 +60,5 @@ impl Drop for Side {
 #[track_caller]
 fn increases(count: &AtomicUsize) -> impl Future<Output = ()> {
     let before = count.load(Ordering::SeqCst);
-    until(async move || count.load(Ordering::SeqCst) > before + 20)
+    until_elected(async move || count.load(Ordering::SeqCst) > before + 20)
 }

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 use tokio::task::JoinSet;
 
-use crate::harness::{Cluster, Command, History, Protected, RedisServer, Sentinels, until};
+use crate::harness::{Cluster, Command, History, Protected, RedisServer, Sentinels, until, until_elected};
 
 const CLIENTS: usize = 64;
 const TTL: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ async fn contend(lockers: Vec<Locker>, disturb: impl AsyncFnOnce(&Seen)) -> usiz
 async fn progress(seen: &Seen) {
     let grants = || seen.protected.lock().unwrap().grants();
     let before = grants();
-    until(async || grants() > before + 50).await;
+    until_elected(async || grants() > before + 50).await;
 }
 
 /// Cuts a server off until something has happened: it takes no request meanwhile, and handles those that were under way when it returns.
