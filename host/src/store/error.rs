@@ -8,9 +8,11 @@ use std::fmt;
 pub enum ErrorKind {
     /// The cache was not reached or did not answer in time. The operation may have taken effect; try again later.
     Unavailable,
-    /// The host or the cache does not allow this. Nothing was changed; an operator must allow it.
+    /// The host or the cache does not allow this. Nothing was changed, or the host undoes it; an operator must
+    /// allow it.
     Denied,
-    /// An argument is bad, or the key has a value that is not a lock. Nothing was changed; ask for something else.
+    /// An argument is bad, or the key has a value that is not a lock. Nothing was changed, or the host undoes it; ask for
+    /// something else.
     Invalid,
     /// The lock was granted, but its lease was over, or had less time left than required, when the answer arrived. It was
     /// released again, and no work began; ask for a longer time to live.

@@ -30,7 +30,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 const UNKNOWN: u64 = 0;
 /// How long to wait before an unconfirmed lock is requested again.
 const CONFIRM_DELAY: Duration = Duration::from_millis(100);
-/// What those wait with that only watch. All of a client share an entry, so entries that are left behind do not pile up.
+/// The value in the queue entry of a caller that only watches. All watchers of a client share one entry, so abandoned entries do not pile up.
 const WATCH: &str = "watch";
 /// How often a waiter tries again whose server is away.
 const OUTAGE_INTERVAL: Duration = Duration::from_millis(250);
