@@ -21,8 +21,8 @@ pub(crate) struct Store<'a> {
 impl Store<'_> {
     pub(crate) fn locker(&self) -> Result<Locker> {
         match self.cache {
-            None | Some("local") => self.local(Local::open_default()),
-            Some(local) if local.starts_with("local:") => self.local(local_in(&local["local:".len()..])?),
+            None | Some("local") => self.local(Local::open_default().map_err(|error| refused(error).into())),
+            Some(local) if local.starts_with("local:") => self.local(open_local(&local["local:".len()..])),
             Some("memory") => Ok(Locker::new(Memory::default())?),
             Some(urls) => match &urls_of(urls)[..] {
                 [url] => Ok(Locker::new(self.redis(url)?)?),
@@ -39,7 +39,7 @@ impl Store<'_> {
         }
     }
 
-    fn local(&self, local: Result<Local, CacheError>) -> Result<Locker> {
+    fn local(&self, local: Result<Local>) -> Result<Locker> {
         if self.prefix.is_some() {
             bail!(CliError(
                 Exit::Refused,
@@ -47,7 +47,7 @@ impl Store<'_> {
                     .to_owned()
             ));
         }
-        let local = local.map_err(refused)?;
+        let local = local?;
         Ok(Locker::new(match self.timeout {
             Some(timeout) => local.timeout(timeout),
             None => local,
@@ -73,11 +73,11 @@ impl Store<'_> {
 }
 
 /// The store in a folder. A relative path would name another one in each directory.
-fn local_in(path: &str) -> Result<Result<Local, CacheError>> {
+fn open_local(path: &str) -> Result<Local> {
     if !Path::new(path).is_absolute() {
         bail!(CliError(Exit::Refused, format!("local:{path} has no absolute path: write local:/PATH, or local alone")));
     }
-    Ok(Local::open(path))
+    Ok(Local::open(path).map_err(refused)?)
 }
 
 fn refused(error: CacheError) -> CliError {
