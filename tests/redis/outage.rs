@@ -1,12 +1,12 @@
 //! A Redis server that goes away and comes back.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use locker_host::{ErrorKind, LockOptions, Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
 use tokio::runtime::Handle;
 
-use crate::harness::{LONG, RedisServer, SHORT, granted, until, waiting_options};
+use crate::harness::{Distant, LONG, RedisServer, SHORT, granted, until, waiting_options};
 
 #[tokio::test]
 async fn a_server_that_is_down_at_the_start_is_unavailable_before_long() {
@@ -76,12 +76,12 @@ async fn a_flushed_script_cache_is_not_noticed() {
 async fn a_request_that_was_never_sent_needs_no_clean_up() {
     let mut server = RedisServer::start().await;
     server.kill();
-    let member = || Arc::new(server.redis()) as Arc<dyn QuorumMember>;
-    let quorum = Quorum::new(vec![member(), member(), member()]).unwrap();
-    let lockers = [server.locker(), Locker::new(quorum).unwrap()];
-    for locker in lockers {
-        for options in [LockOptions::from(LONG), waiting_options()] {
-            assert_eq!(locker.lock("job", options).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let member = |latency| Distant::new(server.redis(), latency..2 * latency) as Arc<dyn QuorumMember>;
+    for options in [LockOptions::from(LONG), waiting_options()] {
+        let quorum = Quorum::new([1, 1, 50].map(Duration::from_millis).map(member).into()).unwrap();
+        for locker in [server.locker(), Locker::new(quorum).unwrap()] {
+            assert_eq!(locker.lock("job", options.clone()).await.unwrap_err().kind(), ErrorKind::Unavailable);
+            drop(locker);
             until(async || Handle::current().metrics().num_alive_tasks() == 0).await;
         }
     }

@@ -129,7 +129,7 @@ impl<'a> Candidate<'a> {
     }
 
     /// Asks all members for their votes, until they decide. Members that are slower than the others have as much time again, unless the
-    /// value is granted.
+    /// value is granted. A failure waits for all members: if none of them was asked, there is nothing to withdraw.
     async fn round(&mut self) -> Round {
         let (started, mut answers) = (now(), self.ask());
         let took = || now().saturating_duration_since(started);
@@ -141,7 +141,7 @@ impl<'a> Candidate<'a> {
             self.note(member, &answer);
             replies.add(member, answer);
             decision = tally::decision(&replies);
-            if decision.is_some() || replies.count(|_| true) >= replies.majority() {
+            if matches!(decision, Some(Decision::Held(_))) || replies.count(|_| true) >= replies.majority() {
                 limit.get_or_insert_with(|| now() + took() + SHORTEST_PAUSE);
             }
         }
