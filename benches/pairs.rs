@@ -98,6 +98,14 @@ fn entry(entry: locker_host::cache::Entry) -> Entry {
     Entry { value: entry.value, revision: entry.revision, ttl_ms: entry.ttl.map(millis) }
 }
 
+fn extended(outcome: locker_host::cache::ExtendOutcome) -> ExtendOutcome {
+    match outcome {
+        locker_host::cache::ExtendOutcome::Extended(answer) => ExtendOutcome::Extended(stored(answer)),
+        locker_host::cache::ExtendOutcome::Absent => ExtendOutcome::Absent,
+        locker_host::cache::ExtendOutcome::Different => ExtendOutcome::Different,
+    }
+}
+
 fn failed(error: locker_host::CacheError) -> Error {
     Error::Unavailable(error.to_string())
 }
@@ -118,12 +126,12 @@ impl rules::Cache for Native {
     }
 
     fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
-        let extended = now(self.0.extend_if_equal(key, value, Duration::from_millis(ttl_ms))).map_err(failed)?;
-        Ok(match extended {
-            locker_host::cache::ExtendOutcome::Extended(answer) => ExtendOutcome::Extended(stored(answer)),
-            locker_host::cache::ExtendOutcome::Absent => ExtendOutcome::Absent,
-            locker_host::cache::ExtendOutcome::Different => ExtendOutcome::Different,
-        })
+        now(self.0.extend_if_equal(key, value, Duration::from_millis(ttl_ms))).map_err(failed).map(extended)
+    }
+
+    fn replace_if_equal(&mut self, key: &str, value: &str, by: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
+        let ttl = Duration::from_millis(ttl_ms);
+        now(self.0.replace_if_equal(key, value, by, ttl)).map_err(failed).map(extended)
     }
 
     fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<DeleteOutcome, Error> {

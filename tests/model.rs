@@ -139,6 +139,7 @@ fn request(ttls: &[Duration]) -> impl Strategy<Value = Request> {
         // All with one time to live: a value in the queue keeps the one that it came with.
         1 => value().prop_map(|value| Request::Set { value, ttl: LONG, wait: WAIT }),
         2 => (value(), ttl()).prop_map(|(value, ttl)| Request::Extend { value, ttl }),
+        1 => (value(), value(), ttl()).prop_map(|(value, by, ttl)| Request::Replace { value, by, ttl }),
         3 => value().prop_map(|value| Request::Delete { value }),
         2 => Just(Request::Get),
     ]

@@ -49,7 +49,7 @@ async fn tell(locker: &Locker, name: &str) -> std::convert::Infallible {
             looked = Some(Instant::now());
             // The call that waits reports errors.
             if let Ok(Some(holder)) = locker.inspect(name).await {
-                spinner.0.set_message(format!("waiting for {}, held {}", quoted(name), describe(&holder)));
+                spinner.0.set_message(format!("waiting: {} {}", quoted(name), describe(&holder)));
             }
         }
         spinner.0.tick();

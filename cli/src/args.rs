@@ -84,15 +84,13 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         options: Options,
+        /// Hold it with this token, if its 32 hexadecimal digits were chosen at random: whoever repeats the call has the same lease
+        /// while the token holds the lock; - reads it from standard input
+        #[arg(long)]
+        token: Option<String>,
     },
-    /// Release a lock
-    Unlock {
-        /// The lock
-        name: String,
-        /// What lock printed; - reads it from standard input
-        #[arg(env = "LOCKER_TOKEN", hide_env_values = true)]
-        token: String,
-    },
+    /// Release a lock, or take it from its holder
+    Unlock(Unlock),
     /// Give a lock a new time to live
     Extend {
         /// The lock
@@ -140,6 +138,38 @@ pub(crate) enum Command {
         /// The command that it is about, or else locker as a whole
         command: Option<String>,
     },
+}
+
+#[derive(Group)]
+pub(crate) struct Unlock {
+    /// The lock
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) name: Option<String>,
+
+    /// What lock printed; - reads it from standard input
+    #[arg(env = "LOCKER_TOKEN", hide_env_values = true, required_unless_present_any = ["force", "all"])]
+    pub(crate) token: Option<String>,
+
+    /// Take the lock from its holder, whoever that is, without its token. The next waiter gets it, and a holder that guards it is
+    /// told. Until that one stops, two may be at work
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// With --force: only from the holder with this fence
+    #[arg(long, value_name = "N", requires = "force")]
+    pub(crate) fence: Option<u64>,
+
+    /// With --all: whose locks
+    #[arg(long, value_name = "LABEL", requires = "all")]
+    pub(crate) owner: Option<String>,
+
+    /// Take all locks from the holders with the label --owner, as --force does
+    #[arg(long, requires = "owner", conflicts_with_all = ["token", "force"])]
+    pub(crate) all: bool,
+
+    /// With --all: do not ask. Without a terminal, this is required
+    #[arg(long, requires = "all")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Group)]
@@ -201,6 +231,11 @@ pub(crate) struct Exec {
     /// whose clocks differ, the one that comes late finds it held
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) min_hold: Option<Duration>,
+
+    /// Run it once per this time: after a success, the lock stays taken until so long after it was acquired, and others learn that the
+    /// work is done; after a failure, it is free at once, so that another machine can try
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "min_hold")]
+    pub(crate) once_per: Option<Duration>,
 
     /// The exit code if the lock is held by another
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `args`: the command line; `cache`: the store that it names.
-//! - A file for each subcommand: `lock`, `status`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and `completions`). `unlock`,
+//! - A file for each subcommand: `lock`, `unlock`, `status`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and `completions`).
 //!   `extend` and `list` are one call each.
 //! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile.
 //! - `output`: messages, tokens and JSON; `exit_code`: the exit codes.
@@ -22,6 +22,7 @@ mod run;
 mod signals;
 mod status;
 mod token;
+mod unlock;
 
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use clap::error::ContextKind;
 use clap::error::ErrorKind::UnknownArgument;
-use locker_host::{ExtendOutcome, Locker, UnlockOutcome};
+use locker_host::{ExtendOutcome, Locker};
 use nix::sys::signal::Signal;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -166,12 +167,8 @@ const CLEAN_UP: Duration = Duration::from_secs(1);
 
 async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
     match command {
-        Command::Lock { name, options } => lock::lock(locker, &name, options.into(), report).await,
-        Command::Unlock { name, token } => {
-            let outcome = locker.unlock(&name, read_token(token)?).await?;
-            report.unlocked(&name, outcome)?;
-            Ok(if outcome == UnlockOutcome::Released { Exit::Done } else { Exit::NotHeld })
-        }
+        Command::Lock { name, options, token } => lock::lock(locker, &name, options.into(), token, report).await,
+        Command::Unlock(unlock) => unlock::unlock(locker, unlock, report).await,
         Command::Extend { name, token, ttl } => {
             let outcome = locker.extend(&name, read_token(token)?, ttl).await?;
             report.extended(&name, &outcome)?;

@@ -42,7 +42,7 @@ pub enum SetOutcome {
     Occupied(Entry),
 }
 
-/// The answers of [`Cache::extend_if_equal`].
+/// The answers of [`Cache::extend_if_equal`] and [`Cache::replace_if_equal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtendOutcome {
     /// The key has the new time to live.
@@ -78,6 +78,18 @@ pub trait Cache {
     /// # Errors
     /// As the store reports them.
     fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error>;
+
+    /// Puts `replacement` in the place of `value`, with its revision and a new time to live, if the store has exactly `value` under the key.
+    ///
+    /// # Errors
+    /// As the store reports them.
+    fn replace_if_equal(
+        &mut self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl_ms: u64,
+    ) -> Result<ExtendOutcome, Error>;
 
     /// Deletes the key if the store has exactly `value` there.
     ///

@@ -23,7 +23,8 @@ struct Component;
 
 impl exported::Guest for Component {
     fn lock(name: String, options: exported::Options) -> Result<exported::LockOutcome, exported::Error> {
-        let options = rules::Options { ttl_ms: options.ttl_ms, wait_ms: options.wait_ms, owner: options.owner };
+        let exported::Options { ttl_ms, wait_ms, owner, token } = options;
+        let options = rules::Options { ttl_ms, wait_ms, owner, token };
         Ok(match rules::lock(&mut HostCache, &name, &options)? {
             rules::Lock::Granted(lease) => exported::LockOutcome::Granted(lease.into()),
             rules::Lock::Held(holder) => exported::LockOutcome::Held(holder.into()),
@@ -31,11 +32,15 @@ impl exported::Guest for Component {
     }
 
     fn unlock(name: String, token: String) -> Result<exported::UnlockOutcome, exported::Error> {
-        Ok(match rules::unlock(&mut HostCache, &name, &token)? {
-            rules::Unlock::Released => exported::UnlockOutcome::Released,
-            rules::Unlock::Absent => exported::UnlockOutcome::Absent,
-            rules::Unlock::HeldByOther => exported::UnlockOutcome::HeldByOther,
-        })
+        Ok(rules::unlock(&mut HostCache, &name, &token)?.into())
+    }
+
+    fn complete(name: String, token: String, ttl_ms: u64) -> Result<exported::UnlockOutcome, exported::Error> {
+        Ok(rules::complete(&mut HostCache, &name, &token, ttl_ms)?.into())
+    }
+
+    fn revoke(name: String, fence: u64) -> Result<exported::UnlockOutcome, exported::Error> {
+        Ok(rules::revoke(&mut HostCache, &name, fence)?.into())
     }
 
     fn extend(name: String, token: String, ttl_ms: u64) -> Result<exported::ExtendOutcome, exported::Error> {
@@ -69,11 +74,17 @@ impl Cache for HostCache {
     }
 
     fn extend_if_equal(&mut self, key: &str, value: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
-        Ok(match imported::extend_if_equal(key, value, ttl_ms)? {
-            imported::ExtendOutcome::Extended(stored) => ExtendOutcome::Extended(stored.into()),
-            imported::ExtendOutcome::Absent => ExtendOutcome::Absent,
-            imported::ExtendOutcome::Different => ExtendOutcome::Different,
-        })
+        Ok(imported::extend_if_equal(key, value, ttl_ms)?.into())
+    }
+
+    fn replace_if_equal(
+        &mut self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl_ms: u64,
+    ) -> Result<ExtendOutcome, Error> {
+        Ok(imported::replace_if_equal(key, value, replacement, ttl_ms)?.into())
     }
 
     fn delete_if_equal(&mut self, key: &str, value: &str) -> Result<DeleteOutcome, Error> {
@@ -92,6 +103,16 @@ impl Cache for HostCache {
 impl From<imported::Stored> for Stored {
     fn from(stored: imported::Stored) -> Self {
         Self { revision: stored.revision, ttl_ms: stored.ttl_ms }
+    }
+}
+
+impl From<imported::ExtendOutcome> for ExtendOutcome {
+    fn from(outcome: imported::ExtendOutcome) -> Self {
+        match outcome {
+            imported::ExtendOutcome::Extended(stored) => Self::Extended(stored.into()),
+            imported::ExtendOutcome::Absent => Self::Absent,
+            imported::ExtendOutcome::Different => Self::Different,
+        }
     }
 }
 
@@ -129,6 +150,16 @@ impl From<rules::Lease> for exported::Lease {
 
 impl From<rules::Holder> for exported::Holder {
     fn from(holder: rules::Holder) -> Self {
-        Self { owner: holder.owner, fence: holder.fence, ttl_ms: holder.ttl_ms }
+        Self { owner: holder.owner, fence: holder.fence, ttl_ms: holder.ttl_ms, done_ms: holder.done_ms }
+    }
+}
+
+impl From<rules::Unlock> for exported::UnlockOutcome {
+    fn from(outcome: rules::Unlock) -> Self {
+        match outcome {
+            rules::Unlock::Released => Self::Released,
+            rules::Unlock::Absent => Self::Absent,
+            rules::Unlock::HeldByOther => Self::HeldByOther,
+        }
     }
 }

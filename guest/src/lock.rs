@@ -14,6 +14,8 @@ pub struct Options {
     pub wait_ms: Option<u64>,
     /// A label of the holder, which other callers can read.
     pub owner: Option<String>,
+    /// The token to hold the lock with; none for a new one.
+    pub token: Option<String>,
 }
 
 /// A lock that the caller holds.
@@ -27,7 +29,7 @@ pub struct Lease {
     pub ttl_ms: u64,
 }
 
-/// Who holds a lock, as far as others may know.
+/// Who holds a lock, or has completed the work under it, as far as others may know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The label given when the lock was taken.
@@ -36,6 +38,8 @@ pub struct Holder {
     pub fence: u64,
     /// Milliseconds left; none if the lock never expires.
     pub ttl_ms: Option<u64>,
+    /// Milliseconds since the work was completed; none while a caller holds the lock.
+    pub done_ms: Option<u64>,
 }
 
 /// The answers of [`lock`].
@@ -47,10 +51,10 @@ pub enum Lock {
     Held(Holder),
 }
 
-/// The answers of [`unlock`].
+/// The answers of [`unlock`], [`complete`] and [`revoke`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlock {
-    /// The lock was the caller's and no longer is.
+    /// The lock was the holder's and no longer is.
     Released,
     /// No caller held it.
     Absent,
@@ -77,7 +81,9 @@ pub fn lock(cache: &mut impl Cache, name: &str, options: &Options) -> Result<Loc
     check::name(name)?;
     options.ttl_ms.map_or(Ok(()), check::ttl)?;
     options.owner.as_deref().map_or(Ok(()), check::owner)?;
-    let token = token::mint(options.owner.as_deref())?;
+    let owner = options.owner.as_deref();
+    let token =
+        options.token.as_deref().map_or_else(|| token::mint(owner), |token| check::chosen_token(token, owner))?;
     Ok(match cache.set_if_absent(name, &token, options.ttl_ms, options.wait_ms.unwrap_or(0))? {
         SetOutcome::Stored(stored) => Lock::Granted(Lease { token, fence: stored.revision, ttl_ms: stored.ttl_ms }),
         SetOutcome::Occupied(entry) => Lock::Held(holder(&entry)),
@@ -115,6 +121,40 @@ pub fn extend(cache: &mut impl Cache, name: &str, token: &str, ttl_ms: u64) -> R
     })
 }
 
+/// Puts a record that the work is done in the place of `token`, if it holds the lock.
+///
+/// # Errors
+/// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.
+pub fn complete(cache: &mut impl Cache, name: &str, token: &str, ttl_ms: u64) -> Result<Unlock, Error> {
+    check::name(name)?;
+    check::token(token)?;
+    check::ttl(ttl_ms)?;
+    Ok(match cache.replace_if_equal(name, token, &token::completed(token, ttl_ms), ttl_ms)? {
+        ExtendOutcome::Extended(_) => Unlock::Released,
+        ExtendOutcome::Absent => Unlock::Absent,
+        ExtendOutcome::Different => Unlock::HeldByOther,
+    })
+}
+
+/// Releases the lock if it is taken with this fence. Only the value with the fence is deleted, so a call that is repeated or late takes the
+/// lock from no other holder.
+///
+/// # Errors
+/// [`Error::Invalid`] for a bad argument, otherwise as the cache reports them.
+pub fn revoke(cache: &mut impl Cache, name: &str, fence: u64) -> Result<Unlock, Error> {
+    check::name(name)?;
+    check::fence(fence)?;
+    let Some(entry) = cache.get(name)? else { return Ok(Unlock::Absent) };
+    if entry.revision != fence {
+        return Ok(Unlock::HeldByOther);
+    }
+    Ok(match cache.delete_if_equal(name, &entry.value)? {
+        DeleteOutcome::Deleted => Unlock::Released,
+        DeleteOutcome::Absent => Unlock::Absent,
+        DeleteOutcome::Different => Unlock::HeldByOther,
+    })
+}
+
 /// Returns the holder of the lock.
 ///
 /// # Errors
@@ -125,7 +165,13 @@ pub fn inspect(cache: &mut impl Cache, name: &str) -> Result<Option<Holder>, Err
 }
 
 fn holder(entry: &Entry) -> Holder {
-    Holder { owner: token::owner(&entry.value).map(String::from), fence: entry.revision, ttl_ms: entry.ttl_ms }
+    let (token, kept_ms) = token::split_completed(&entry.value);
+    Holder {
+        owner: token::owner(token).map(String::from),
+        fence: entry.revision,
+        ttl_ms: entry.ttl_ms,
+        done_ms: kept_ms.map(|kept_ms| kept_ms.saturating_sub(entry.ttl_ms.unwrap_or(0))),
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +213,17 @@ mod tests {
             Ok(match &self.held {
                 None => ExtendOutcome::Absent,
                 Some(entry) if entry.value == value => {
+                    ExtendOutcome::Extended(Stored { revision: entry.revision, ttl_ms })
+                }
+                Some(_) => ExtendOutcome::Different,
+            })
+        }
+        fn replace_if_equal(&mut self, _: &str, value: &str, by: &str, ttl_ms: u64) -> Result<ExtendOutcome, Error> {
+            self.asked.push("replace");
+            Ok(match &mut self.held {
+                None => ExtendOutcome::Absent,
+                Some(entry) if entry.value == value || entry.value == by => {
+                    (entry.value, entry.ttl_ms) = (by.into(), Some(ttl_ms));
                     ExtendOutcome::Extended(Stored { revision: entry.revision, ttl_ms })
                 }
                 Some(_) => ExtendOutcome::Different,
@@ -217,7 +274,8 @@ mod tests {
         granted(lock(&mut cache, "job", &owner).unwrap());
         let waiting = Options { wait_ms: Some(1), ..Options::default() };
         let Ok(Lock::Held(holder)) = lock(&mut cache, "job", &waiting) else { panic!("not held") };
-        assert_eq!(holder, Holder { owner: Some("backup".into()), fence: 7, ttl_ms: Some(30_000) });
+        let backup = Holder { owner: Some("backup".into()), fence: 7, ttl_ms: Some(30_000), done_ms: None };
+        assert_eq!(holder, backup);
         assert_eq!(cache.asked, ["set", "set"]);
     }
 
@@ -241,6 +299,49 @@ mod tests {
     }
 
     #[test]
+    fn completed_work_keeps_the_lock_from_all_callers_until_it_expires() {
+        let mut cache = OneKey::default();
+        let options = Options { owner: Some("me".into()), ..Options::default() };
+        let lease = granted(lock(&mut cache, "job", &options).unwrap());
+        for _ in 0..2 {
+            assert_eq!(complete(&mut cache, "job", &lease.token, 9_000), Ok(Unlock::Released));
+        }
+        cache.held.as_mut().unwrap().ttl_ms = Some(8_000);
+        let done = Holder { owner: Some("me".into()), fence: 7, ttl_ms: Some(8_000), done_ms: Some(1_000) };
+        assert_eq!(inspect(&mut cache, "job"), Ok(Some(done.clone())));
+        assert_eq!(lock(&mut cache, "job", &options), Ok(Lock::Held(done)));
+        assert_eq!(unlock(&mut cache, "job", &lease.token), Ok(Unlock::HeldByOther));
+        assert_eq!(extend(&mut cache, "job", &lease.token, 1), Ok(Extended::HeldByOther));
+        let record = cache.held.clone().unwrap().value;
+        assert!(unlock(&mut cache, "job", &record).is_err() && extend(&mut cache, "job", &record, 1).is_err());
+        assert_eq!(revoke(&mut cache, "job", 7), Ok(Unlock::Released));
+        assert_eq!(complete(&mut cache, "job", &lease.token, 1), Ok(Unlock::Absent));
+    }
+
+    #[test]
+    fn only_the_holder_with_the_fence_loses_the_lock() {
+        let mut cache = OneKey::default();
+        assert_eq!(revoke(&mut cache, "job", 7), Ok(Unlock::Absent));
+        granted(lock(&mut cache, "job", &Options::default()).unwrap());
+        assert_eq!(revoke(&mut cache, "job", 6), Ok(Unlock::HeldByOther));
+        assert_eq!(revoke(&mut cache, "job", 7), Ok(Unlock::Released));
+        assert_eq!(cache.asked, ["get", "set", "get", "get", "delete"]);
+    }
+
+    #[test]
+    fn a_caller_that_chose_its_token_gets_its_lease_again() {
+        let mut cache = OneKey::default();
+        let chosen = "5f3a9c1e7b2d4806f1e2d3c4b5a69788";
+        let options = Options { token: Some(chosen.into()), owner: Some("me".into()), ..Options::default() };
+        let lease = granted(lock(&mut cache, "job", &options).unwrap());
+        assert_eq!(lease.token, format!("me:{chosen}"));
+        let labelled = Options { token: Some(lease.token.clone()), ..Options::default() };
+        assert_eq!(cache.held.as_ref().unwrap().value, lease.token);
+        cache.held = None;
+        assert_eq!(granted(lock(&mut cache, "job", &labelled).unwrap()).token, lease.token);
+    }
+
+    #[test]
     fn bad_arguments_never_reach_the_store() {
         let mut cache = OneKey::default();
         let no_time = Options { ttl_ms: Some(0), ..Options::default() };
@@ -251,6 +352,9 @@ mod tests {
         assert!(unlock(&mut cache, "job", "").is_err());
         assert!(unlock(&mut cache, "a\nb", "t").is_err());
         assert!(extend(&mut cache, "job", "t", 0).is_err());
+        assert!(complete(&mut cache, "job", "t", 0).is_err());
+        assert!(revoke(&mut cache, "job", 0).is_err());
+        assert!(lock(&mut cache, "job", &Options { token: Some("t".into()), ..Options::default() }).is_err());
         assert!(inspect(&mut cache, "").is_err());
         assert!(cache.asked.is_empty());
     }

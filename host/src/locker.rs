@@ -174,6 +174,62 @@ impl Locker {
         self.0.extend(name, token, ttl).await
     }
 
+    /// Says that the work under the lock `name` is done, if `token` holds it: the lock stays taken for `ttl` from now, and no token extends or
+    /// releases it. Whoever asks for it meanwhile learns who completed the work, and when ([`Holder::done`]). Only [`Locker::revoke`] ends
+    /// that sooner. `ttl` may be longer than [`Limits::max_ttl`]. [`Guard::complete`](crate::Guard::complete) does this for a guard.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// # use std::time::Duration;
+    /// # use locker_host::{Locker, Memory, UnlockOutcome};
+    /// # let locker = Locker::new(Memory::default())?;
+    /// let lease = locker.lock("report", Duration::from_secs(30)).await?.granted().expect("the lock is free");
+    /// locker.complete("report", &lease.token, Duration::from_secs(60 * 60)).await?;
+    /// assert!(locker.inspect("report").await?.expect("the lock stays taken").done.is_some());
+    /// assert_eq!(locker.unlock("report", &lease.token).await?, UnlockOutcome::HeldByOther);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind`]; that the token does not hold the lock is an answer, not an error.
+    pub async fn complete(&self, name: &str, token: impl AsRef<str>, ttl: Duration) -> Result<UnlockOutcome, Error> {
+        self.0.complete(name, token, ttl).await
+    }
+
+    /// Takes the lock `name` from its holder, if that has the fence `fence`, or whoever it is. The next waiter gets the lock, and the
+    /// [`Guard`] of the former holder is told. Until it stops, two may be at work: only the fence protects from that.
+    ///
+    /// Without a fence, this takes the lock from the holder that it finds. If another one has it by then, the answer is
+    /// [`UnlockOutcome::HeldByOther`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// # use std::time::Duration;
+    /// # use locker_host::{Locker, Memory, UnlockOutcome};
+    /// # let locker = Locker::new(Memory::default())?;
+    /// let lease = locker.lock("job", Duration::from_secs(30)).await?.granted().expect("the lock is free");
+    /// assert_eq!(locker.revoke("job", Some(lease.fence)).await?, UnlockOutcome::Released);
+    /// assert_eq!(locker.revoke("job", None).await?, UnlockOutcome::Absent);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind`]; [`ErrorKind::Invalid`] if the store has something under this name that is not a lock.
+    pub async fn revoke(&self, name: &str, fence: Option<u64>) -> Result<UnlockOutcome, Error> {
+        let fence = match fence {
+            Some(fence) => fence,
+            None => match self.inspect(name).await? {
+                Some(holder) => holder.fence,
+                None => return Ok(UnlockOutcome::Absent),
+            },
+        };
+        self.0.revoke(name, fence).await
+    }
+
     /// Returns the holder of the lock `name`, if it has one. The answer may be out of date when it arrives.
     ///
     /// ```

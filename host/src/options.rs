@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Token;
+
 /// What a [`Locker`](crate::Locker) allows its callers, and the component in its sandbox. A call in which the component goes
 /// beyond a limit fails with [`ErrorKind::Fault`](crate::ErrorKind::Fault), and its instance is not used again.
 ///
@@ -53,6 +55,7 @@ pub struct LockOptions {
     pub(crate) ttl: Option<Duration>,
     pub(crate) wait: Duration,
     pub(crate) owner: Option<String>,
+    pub(crate) token: Option<Token>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) expiry_margin: Option<Duration>,
 }
@@ -76,6 +79,32 @@ impl LockOptions {
     #[must_use]
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
+        self
+    }
+
+    /// The token to hold the lock with, instead of a new one: for a caller that lost the answer, or another process that goes on with the
+    /// work. If the token holds the lock, the answer is the lease that it has; if the lock is free, a new one with a new fence. One process
+    /// at a time may use a token.
+    ///
+    /// It has the form of the tokens that `lock` returns: 32 hexadecimal digits in lower case, after the owner's label and a colon if there is a
+    /// label. Choose the digits at random: whoever guesses them can release the lock. The lock is not withdrawn if the call fails or
+    /// is dropped, unless it waits: call again.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// # use locker_host::{LockOptions, Locker, Memory, Token};
+    /// # let locker = Locker::new(Memory::default())?;
+    /// let token = Token::from("5f3a9c1e7b2d4806f1e2d3c4b5a69788".to_owned());
+    /// let lease = locker.lock("job", LockOptions::default().token(token.clone())).await?.granted().expect("the lock is free");
+    /// let again = locker.lock("job", LockOptions::default().token(token)).await?.granted().expect("the token holds it");
+    /// assert_eq!(again.fence, lease.fence);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn token(mut self, token: Token) -> Self {
+        self.token = Some(token);
         self
     }
 

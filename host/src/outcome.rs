@@ -55,7 +55,7 @@ pub struct Lease {
     pub deadline: Instant,
 }
 
-/// Who holds a lock, as far as others may know.
+/// Who holds a lock, or has completed the work under it, as far as others may know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The label given when the lock was taken, if any.
@@ -64,6 +64,8 @@ pub struct Holder {
     pub fence: u64,
     /// The time left before the lock expires; none if it never does, as a foreign value may.
     pub ttl: Option<Duration>,
+    /// The time since the holder completed its work, if it did: then no caller holds the lock, and it is taken until it expires.
+    pub done: Option<Duration>,
 }
 
 /// The answers of [`Locker::lock`](crate::Locker::lock) and [`Locker::hold`](crate::Locker::hold).
@@ -72,7 +74,7 @@ pub struct Holder {
 pub enum LockOutcome<T = Lease> {
     /// The caller now holds the lock.
     Granted(T),
-    /// Another caller holds it, and kept it for as long as this one would wait.
+    /// Another caller holds it, or has completed its work, and the lock stayed taken for as long as this one would wait.
     Held(Holder),
 }
 
@@ -98,10 +100,11 @@ impl<T> LockOutcome<T> {
     }
 }
 
-/// The answers of [`Locker::unlock`](crate::Locker::unlock).
+/// The answers of [`Locker::unlock`](crate::Locker::unlock), [`Locker::complete`](crate::Locker::complete) and
+/// [`Locker::revoke`](crate::Locker::revoke).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnlockOutcome {
-    /// The lock was the caller's and is released. The next waiter may already hold it.
+    /// The lock was the holder's and no longer is. The next waiter may already hold it.
     Released,
     /// The lock is not held: it was released before, has expired, or was never taken.
     Absent,

@@ -41,6 +41,16 @@ impl<C: Cache> Cache for Watched<C> {
         self.ask().extend_if_equal(key, value, ttl).await
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        self.ask().replace_if_equal(key, value, replacement, ttl).await
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.ask().delete_if_equal(key, value).await
     }

@@ -103,6 +103,20 @@ impl Cache for Distant {
         self.carry(Asked::Other, |member| async move { member.extend_if_equal(&key, &value, ttl).await }).await
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (key, value, replacement) = (key.to_owned(), value.to_owned(), replacement.to_owned());
+        let request = |member: Arc<dyn QuorumMember>| async move {
+            member.replace_if_equal(&key, &value, &replacement, ttl).await
+        };
+        self.carry(Asked::Other, request).await
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.carry(Asked::Other, |member| async move { member.delete_if_equal(&key, &value).await }).await

@@ -70,6 +70,16 @@ impl Cache for QueuedMemory {
         self.memory.extend_if_equal(key, value, ttl).await
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        self.memory.replace_if_equal(key, value, replacement, ttl).await
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.memory.delete_if_equal(key, value).await
     }

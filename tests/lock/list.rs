@@ -62,7 +62,7 @@ async fn a_foreign_value_is_held_for_ever_and_hides_no_lock(#[case] command: &[&
     let _: redis::Value = server.run(command).await;
     assert_eq!(names(&locker).await, ["foreign", "ours"]);
     let holder = held(locker.lock("foreign", LockOptions::from(LONG).wait(SHORT)).await);
-    assert_eq!(holder, Holder { owner: None, fence: 0, ttl: None });
+    assert_eq!(holder, Holder { owner: None, fence: 0, ttl: None, done: None });
 }
 
 #[tokio::test]

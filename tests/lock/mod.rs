@@ -1,6 +1,7 @@
 //! What every store must do: granting, waiting, holding, releasing.
 
 mod compilation_cache;
+mod complete;
 mod component;
 mod contention;
 mod events;
@@ -15,4 +16,6 @@ mod list;
 mod orphans;
 mod queue;
 mod release;
+mod resume;
+mod revoke;
 mod wait;

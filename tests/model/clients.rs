@@ -36,15 +36,8 @@ impl Client {
                     SetOutcome::Occupied(entry) => Answer::Occupied(entry.into()),
                 })
             }
-            Request::Extend { value, ttl } => {
-                cache.extend_if_equal(key, value, *ttl).await.map(|outcome| match outcome {
-                    ExtendOutcome::Extended(stored) => {
-                        Answer::Extended { revision: stored.revision, ttl: left(stored.deadline) }
-                    }
-                    ExtendOutcome::Absent => Answer::Absent,
-                    ExtendOutcome::Different => Answer::Different,
-                })
-            }
+            Request::Extend { value, ttl } => cache.extend_if_equal(key, value, *ttl).await.map(Into::into),
+            Request::Replace { value, by, ttl } => cache.replace_if_equal(key, value, by, *ttl).await.map(Into::into),
             Request::Delete { value } => cache.delete_if_equal(key, value).await.map(|outcome| match outcome {
                 DeleteOutcome::Deleted => Answer::Deleted,
                 DeleteOutcome::Absent => Answer::Absent,
@@ -73,6 +66,16 @@ impl Client {
 
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
+}
+
+impl From<ExtendOutcome> for Answer {
+    fn from(outcome: ExtendOutcome) -> Self {
+        match outcome {
+            ExtendOutcome::Extended(stored) => Self::Extended { revision: stored.revision, ttl: left(stored.deadline) },
+            ExtendOutcome::Absent => Self::Absent,
+            ExtendOutcome::Different => Self::Different,
+        }
+    }
 }
 
 impl From<Entry> for Seen {

@@ -16,6 +16,11 @@ pub(super) enum Request {
         value: String,
         ttl: Duration,
     },
+    Replace {
+        value: String,
+        by: String,
+        ttl: Duration,
+    },
     Delete {
         value: String,
     },
@@ -115,6 +120,15 @@ impl Key {
                 }
                 self.holds(value, *revision, *ttl, *left, event)
             }
+            (Request::Replace { value, by, ttl }, Answer::Extended { revision, ttl: left }) => {
+                if holding(value).or_else(|_| holding(by))?.revision != *revision {
+                    return Err("the revision changed".to_owned());
+                }
+                self.holds(by, *revision, *ttl, *left, event)
+            }
+            (Request::Replace { value, by, .. }, Answer::Different) => {
+                held_by_other(value).and(held_by_other(by)).map(|_| self.clone()).map_err(str::to_owned)
+            }
             (Request::Delete { value }, Answer::Deleted) => {
                 holding(value).map(|_| self.without()).map_err(str::to_owned)
             }
@@ -150,7 +164,10 @@ impl Key {
             (Request::Get, Answer::Found(seen)) => {
                 live.ok_or("nothing lies there")?.looks_like(seen, event).map(|()| self.clone())
             }
-            (Request::Extend { .. } | Request::Delete { .. } | Request::Get, Answer::Absent) => {
+            (
+                Request::Extend { .. } | Request::Replace { .. } | Request::Delete { .. } | Request::Get,
+                Answer::Absent,
+            ) => {
                 if free {
                     Ok(self.without())
                 } else {

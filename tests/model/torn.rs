@@ -57,6 +57,16 @@ impl Cache for Torn {
         self.memory.extend_if_equal(key, value, ttl).await
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        self.memory.replace_if_equal(key, value, replacement, ttl).await
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         pause(1).await;
         if self.tear == Tear::Delete && self.look(key).await?.is_some_and(|entry| entry.value == value) {

@@ -39,6 +39,16 @@ impl Cache for Voteless {
         self.local.extend_if_equal(&self.key(key), value, ttl).await
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        self.local.replace_if_equal(&self.key(key), value, replacement, ttl).await
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.local.delete_if_equal(&self.key(key), value).await
     }

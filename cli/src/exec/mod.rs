@@ -52,31 +52,54 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
             _ = unless_hurried(timeout(Duration::from_secs(1), guard.release())).await;
             Ok(Exit::Lost)
         }
-        Ended::SpawnFailed(exit) => release(guard, Duration::ZERO, exit, report).await,
+        Ended::SpawnFailed(exit) => release(guard, Rest::Free, exit, report).await,
         Ended::By(exit) => {
             if matches!(exit, Exit::Signal(_)) {
                 // The terminal may have sent it to the command and to us.
                 end_begins();
             }
-            let rest = exec.min_hold.unwrap_or_default().saturating_sub(started.elapsed());
+            let rest = match (exec.once_per, exec.min_hold.unwrap_or_default().saturating_sub(started.elapsed())) {
+                (Some(period), _) if exit == Exit::Code(0) => Rest::Done(period),
+                (Some(_), _) | (None, Duration::ZERO) => Rest::Free,
+                (None, rest) => Rest::Held(rest),
+            };
             release(guard, rest, exit, report).await
         }
     }
 }
 
-/// Releases the lock, after the rest of the time that it is to be held at least.
-async fn release(guard: Guard, rest: Duration, exit: Exit, report: Report) -> Result<Exit> {
+/// What becomes of the lock when the command has ended.
+enum Rest {
+    /// It is released.
+    Free,
+    /// It stays held for this time.
+    Held(Duration),
+    /// It is taken until so long after it was acquired.
+    Done(Duration),
+}
+
+async fn release(guard: Guard, rest: Rest, exit: Exit, report: Report) -> Result<Exit> {
     let name = guard.name().to_owned();
-    let ours = if rest.is_zero() {
-        unless_hurried(guard.release()).await.map(|unlocked| unlocked == UnlockOutcome::Released)
-    } else {
-        unless_hurried(guard.release_after(rest)).await.map(|extended| matches!(extended, ExtendOutcome::Extended(_)))
+    let (is_period, is_released) = (matches!(rest, Rest::Done(_)), |outcome| outcome == UnlockOutcome::Released);
+    let ours = match rest {
+        Rest::Free => unless_hurried(guard.release()).await.map(is_released),
+        Rest::Held(rest) => {
+            let extended = unless_hurried(guard.release_after(rest)).await;
+            extended.map(|extended| matches!(extended, ExtendOutcome::Extended(_)))
+        }
+        Rest::Done(period) => unless_hurried(guard.complete(period)).await.map(is_released),
     };
     match ours {
         Ok(true) => Ok(exit),
         Ok(false) => {
             report.warn(&format!("lock {name:?}: it was lost while the command ran: another may have run beside it"));
             Ok(Exit::Lost)
+        }
+        Err(error) if is_period => {
+            report.warn(&format!(
+                "{error}; the command is done, but this is not recorded: another may run it within the period"
+            ));
+            Ok(Exit::Unavailable)
         }
         Err(error) => {
             report.warn(&format!("{error}; the command is done, and the lock frees itself when its time is up"));

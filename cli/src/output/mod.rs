@@ -69,8 +69,8 @@ impl Report {
     }
 
     pub(crate) fn held(self, name: &str, holder: &Holder) -> Result<()> {
-        self.info(&format!("{} is held {}", quoted(name), describe(holder)));
-        if self.json { self.object("held", name, holder_fields(holder)) } else { Ok(()) }
+        self.info(&format!("{} {}", quoted(name), describe(holder)));
+        if self.json { self.object(state(Some(holder)), name, holder_fields(holder)) } else { Ok(()) }
     }
 
     pub(crate) fn unlocked(self, name: &str, outcome: UnlockOutcome) -> Result<()> {
@@ -78,6 +78,16 @@ impl Report {
             UnlockOutcome::Released => self.outcome("released", name, "was released"),
             UnlockOutcome::Absent => self.outcome("absent", name, ABSENT),
             UnlockOutcome::HeldByOther => self.outcome("held-by-other", name, HELD_BY_OTHER),
+        }
+    }
+
+    pub(crate) fn revoked(self, name: &str, outcome: UnlockOutcome) -> Result<()> {
+        match outcome {
+            UnlockOutcome::Released => self.outcome("revoked", name, "was taken from its holder"),
+            UnlockOutcome::Absent => self.outcome("absent", name, ABSENT),
+            UnlockOutcome::HeldByOther => {
+                self.outcome("held-by-other", name, "is held with another fence, and was left alone")
+            }
         }
     }
 
@@ -100,11 +110,11 @@ impl Report {
             if let Some(seen) = seen {
                 fields["time"] = seen.into();
             }
-            return self.object(if holder.is_some() { "held" } else { "free" }, name, fields);
+            return self.object(state(holder), name, fields);
         }
         let seen = seen.map(|seen| seen + " ").unwrap_or_default();
-        let state = holder.map_or_else(|| "free".to_owned(), |holder| format!("held {}", describe(holder)));
-        line(&(seen + &state))
+        let state = holder.map_or_else(|| "is free".to_owned(), describe);
+        line(&(seen + state.strip_prefix("is ").unwrap_or(&state)))
     }
 
     pub(crate) fn list(self, locks: &BTreeMap<String, Holder>) -> Result<()> {
@@ -120,7 +130,8 @@ impl Report {
         let row = |(name, holder): (&String, &Holder)| {
             let owner = holder.owner.as_deref().map_or_else(|| "-".to_owned(), quoted);
             let fence = if holder.fence == 0 { "-".to_owned() } else { holder.fence.to_string() };
-            [quoted(name), owner, fence, holder.ttl.map_or_else(|| "no expiry".to_owned(), time)]
+            let left = holder.ttl.map_or_else(|| "no expiry".to_owned(), time);
+            [quoted(name), owner, fence, if holder.done.is_some() { left + ", done" } else { left }]
         };
         let rows: Vec<_> = std::iter::once(head).chain(locks.iter().map(row)).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
@@ -164,19 +175,38 @@ fn lease_fields(lease: &Lease) -> Value {
 }
 
 fn holder_fields(holder: &Holder) -> Value {
-    json!({ "owner": holder.owner, "fence": holder.fence, "ttl_ms": holder.ttl.map(millis) })
+    let (ttl_ms, done_ms) = (holder.ttl.map(millis), holder.done.map(millis));
+    json!({ "owner": holder.owner, "fence": holder.fence, "ttl_ms": ttl_ms, "done_ms": done_ms })
+}
+
+/// What a lock is, in a word for programs.
+fn state(holder: Option<&Holder>) -> &'static str {
+    match holder {
+        None => "free",
+        Some(holder) if holder.done.is_some() => "done",
+        Some(_) => "held",
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What its holder makes of a lock, as the end of a sentence about it.
 pub(crate) fn describe(holder: &Holder) -> String {
+    if let Some(done) = holder.done {
+        let (by, now) = (holder.owner.as_ref().map(|owner| format!(" by {}", quoted(owner))), SystemTime::now());
+        let at = |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
+        let at = |time| at(time).unwrap_or_else(|| "an unknown time".to_owned());
+        let (before, next) = (at(now.checked_sub(done)), at(now.checked_add(holder.ttl.unwrap_or_default())));
+        return format!("was done{} at {before}, next at {next}", by.unwrap_or_default());
+    }
     let owner = holder.owner.as_ref().map_or_else(|| "by another".to_owned(), |owner| format!("by {}", quoted(owner)));
     let until = holder
         .ttl
         .map_or_else(|| "by a foreign value that never expires".to_owned(), |ttl| format!("for {} more", time(ttl)));
-    if holder.fence == 0 { format!("{owner} {until}") } else { format!("{owner} {until}, with fence {}", holder.fence) }
+    let fence = if holder.fence == 0 { String::new() } else { format!(", with fence {}", holder.fence) };
+    format!("is held {owner} {until}{fence}")
 }
 
 /// A time that is easy to read: to the millisecond below ten seconds, to the second above.

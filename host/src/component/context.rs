@@ -63,6 +63,8 @@ pub(crate) struct CallContext {
     term: Option<Term>,
     late: Option<u64>,
     failure: Option<CacheError>,
+    /// Whether the caller chose the value to store. It can call again, and may have stored it before this call.
+    chose_value: bool,
     /// Random bits that were drawn and not used yet, in this call.
     spare_random: Option<u64>,
     /// Closing the locker waits for this call, and then for its orphan.
@@ -78,6 +80,7 @@ impl CallContext {
             term: None,
             late: None,
             failure: None,
+            chose_value: false,
             spare_random: None,
             under_way: None,
         }
@@ -93,6 +96,11 @@ impl CallContext {
         self.under_way = Some(self.state.tasks.token());
     }
 
+    /// Says that the caller chose the value that this call stores.
+    pub(crate) fn set_chose_value(&mut self) {
+        self.chose_value = true;
+    }
+
     pub(crate) fn operation(&self) -> &'static str {
         self.operation.unwrap_or("none")
     }
@@ -102,6 +110,7 @@ impl CallContext {
         self.term = None;
         self.late = None;
         self.spare_random = None;
+        self.chose_value = false;
         if let Some(unowned) = self.unowned.take()
             && granted
         {
@@ -145,7 +154,10 @@ impl CallContext {
         ttl.map_or(Ok(()), |ttl| self.check_ttl(ttl))?;
         let cache = self.state.cache.clone();
         let ttl = ttl.unwrap_or_else(|| cache.default_ttl());
-        let orphan = Orphan::new(self.state.clone(), key, value, ttl);
+        let mut orphan = Orphan::new(self.state.clone(), key, value, ttl);
+        if self.chose_value && wait.is_zero() {
+            orphan.runtime = None;
+        }
         match cache.set_if_absent(&orphan.key, &orphan.value, Some(ttl), wait).await {
             Ok(SetOutcome::Stored(stored)) => {
                 let stored = self.stored(stored, ttl)?;
@@ -262,6 +274,26 @@ impl wit::Host for CallContext {
             })
         });
         self.note(answer)
+    }
+
+    async fn replace_if_equal(
+        &mut self,
+        key: String,
+        value: String,
+        replacement: String,
+        ttl_ms: u64,
+    ) -> Result<wit::ExtendOutcome, wit::Error> {
+        // A record that work is done may last longer than a lock.
+        let ttl = Duration::from_millis(ttl_ms);
+        let answer = self.state.cache.replace_if_equal(&key, &value, &replacement, ttl).await;
+        self.note(answer).map(|outcome| match outcome {
+            ExtendOutcome::Extended(Stored { revision, deadline }) => {
+                let left = deadline.saturating_duration_since(now());
+                wit::ExtendOutcome::Extended(wit::Stored { revision, ttl_ms: millis_floor(left).max(1) })
+            }
+            ExtendOutcome::Absent => wit::ExtendOutcome::Absent,
+            ExtendOutcome::Different => wit::ExtendOutcome::Different,
+        })
     }
 
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {

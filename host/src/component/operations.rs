@@ -72,9 +72,14 @@ impl Operations {
 
     /// Makes one attempt, which may include a wait.
     pub(crate) async fn attempt(&self, name: &str, options: LockOptions) -> Result<Attempt, Error> {
-        let LockOptions { ttl, wait, owner, .. } = options;
-        let options = wit::Options { ttl_ms: ttl.map(millis_ceil), wait_ms: Some(millis_ceil(wait)), owner };
-        let mut call = self.call("lock", name, options.owner.as_deref()).await?;
+        let LockOptions { ttl, wait, owner, token, .. } = options;
+        let token = token.map(|token| token.as_str().to_owned());
+        let options = wit::Options { ttl_ms: ttl.map(millis_ceil), wait_ms: Some(millis_ceil(wait)), owner, token };
+        let longer = options.owner.iter().chain(&options.token).max_by_key(|text| text.len());
+        let mut call = self.call("lock", name, longer.map(String::as_str)).await?;
+        if options.token.is_some() {
+            call.store.data_mut().call.set_chose_value();
+        }
         let Instance { store, exports } = &mut call;
         let locked = exports.locker_locker_locker().call_lock(store, name, &options);
         let answer = self.within(wait, locked).await;
@@ -94,11 +99,28 @@ impl Operations {
         let Instance { store, exports } = &mut call;
         let unlocked = exports.locker_locker_locker().call_unlock(store, name, token.as_ref());
         let answer = self.within(Duration::ZERO, unlocked).await;
-        self.end(call, name, answer, |outcome| match outcome {
-            wit::UnlockOutcome::Released => UnlockOutcome::Released,
-            wit::UnlockOutcome::Absent => UnlockOutcome::Absent,
-            wit::UnlockOutcome::HeldByOther => UnlockOutcome::HeldByOther,
-        })
+        self.end(call, name, answer, Into::into)
+    }
+
+    pub(crate) async fn complete(
+        &self,
+        name: &str,
+        token: impl AsRef<str>,
+        ttl: Duration,
+    ) -> Result<UnlockOutcome, Error> {
+        let mut call = self.call("complete", name, Some(token.as_ref())).await?;
+        let Instance { store, exports } = &mut call;
+        let completed = exports.locker_locker_locker().call_complete(store, name, token.as_ref(), millis_ceil(ttl));
+        let answer = self.within(Duration::ZERO, completed).await;
+        self.end(call, name, answer, Into::into)
+    }
+
+    pub(crate) async fn revoke(&self, name: &str, fence: u64) -> Result<UnlockOutcome, Error> {
+        let mut call = self.call("revoke", name, None).await?;
+        let Instance { store, exports } = &mut call;
+        let revoked = exports.locker_locker_locker().call_revoke(store, name, fence);
+        let answer = self.within(Duration::ZERO, revoked).await;
+        self.end(call, name, answer, Into::into)
     }
 
     pub(crate) async fn extend(
@@ -249,6 +271,17 @@ impl From<wit::Error> for Error {
 
 impl From<wit::Holder> for Holder {
     fn from(holder: wit::Holder) -> Self {
-        Self { owner: holder.owner, fence: holder.fence, ttl: holder.ttl_ms.map(Duration::from_millis) }
+        let wit::Holder { owner, fence, ttl_ms, done_ms } = holder;
+        Self { owner, fence, ttl: ttl_ms.map(Duration::from_millis), done: done_ms.map(Duration::from_millis) }
+    }
+}
+
+impl From<wit::UnlockOutcome> for UnlockOutcome {
+    fn from(outcome: wit::UnlockOutcome) -> Self {
+        match outcome {
+            wit::UnlockOutcome::Released => Self::Released,
+            wit::UnlockOutcome::Absent => Self::Absent,
+            wit::UnlockOutcome::HeldByOther => Self::HeldByOther,
+        }
     }
 }

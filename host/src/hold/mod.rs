@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 pub use self::lost_reason::LostReason;
@@ -22,7 +23,10 @@ use self::state::{Current, HoldState, HoldTimes};
 pub use self::with_outcome::WithOutcome;
 use crate::component::operations::Operations;
 use crate::time::{after, elapsed, now};
-use crate::{Error, ExtendOutcome, Lease, LockOptions, LockOutcome, UnlockOutcome, telemetry};
+use crate::{Error, ErrorKind, ExtendOutcome, Lease, LockOptions, LockOutcome, UnlockOutcome, telemetry};
+
+/// How long to wait before the end of the work is recorded again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A lock that is renewed until it is released or dropped, or until it is lost.
 ///
@@ -163,6 +167,52 @@ impl Guard {
         self.stop().await;
         self.released = true;
         self.operations.extend(&self.state.name, self.state.token(), time).await
+    }
+
+    /// Says that the work is done, and keeps the lock taken until `period` after it was acquired: whoever asks for it meanwhile learns who did
+    /// the work, and when ([`Holder::done`](crate::Holder::done)). If the period is over, the lock is released.
+    ///
+    /// While the cache is unavailable, this tries again until the lease ends. If the work failed, [release](Self::release) the lock, so
+    /// that another caller can try.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// use std::time::Duration;
+    /// use locker_host::{LockOutcome, Locker, Memory};
+    ///
+    /// let locker = Locker::new(Memory::default())?;
+    /// match locker.hold("report", Duration::from_secs(30)).await? {
+    ///     LockOutcome::Granted(guard) => {
+    ///         println!("report made");
+    ///         guard.complete(Duration::from_secs(60 * 60)).await?;
+    ///     }
+    ///     LockOutcome::Held(holder) if holder.done.is_some() => println!("made by another"),
+    ///     LockOutcome::Held(_) => println!("another is at work"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind`](crate::ErrorKind). Then the lock is released in the background, unless the work counts as done all the same.
+    pub async fn complete(mut self, period: Duration) -> Result<UnlockOutcome, Error> {
+        let rest = period.saturating_sub(elapsed(self.state.since));
+        if rest.is_zero() {
+            return self.release().await;
+        }
+        self.stop().await;
+        let (limit, pause) = (self.state.lost_at(), (self.ttl / 30).min(LONGEST_PAUSE));
+        loop {
+            // Each time with the same record, so that a repetition is the same request.
+            match self.operations.complete(self.name(), self.state.token(), rest).await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && now() + pause < limit => sleep(pause).await,
+                answer => {
+                    self.released = answer.is_ok();
+                    return answer;
+                }
+            }
+        }
     }
 
     /// Stops the renewal, and returns when nothing of it is left.

@@ -23,7 +23,7 @@ use crate::component::bindings::wasi::random::random;
 use crate::component::bindings::{blocking, plugin};
 use crate::component::context::CallContext;
 use crate::time::{millis_ceil, millis_floor, now};
-use crate::{Error, ErrorKind, ExtendOutcome, Lease, LockOptions, LockOutcome, Locker, UnlockOutcome};
+use crate::{Error, ErrorKind, ExtendOutcome, Lease, LockOptions, LockOutcome, Locker, Token, UnlockOutcome};
 
 /// What an instance of a plugin may do with locks, for the data of its store. A clone is the same instance's.
 ///
@@ -158,6 +158,16 @@ impl cache_wit::Host for LockerCtx {
         self.call.extend_if_equal(key, value, ttl_ms).await
     }
 
+    async fn replace_if_equal(
+        &mut self,
+        key: String,
+        value: String,
+        replacement: String,
+        ttl_ms: u64,
+    ) -> Result<cache_wit::ExtendOutcome, cache_wit::Error> {
+        self.call.replace_if_equal(key, value, replacement, ttl_ms).await
+    }
+
     async fn delete_if_equal(
         &mut self,
         key: String,
@@ -188,7 +198,8 @@ macro_rules! locker_interface {
 
         impl wit::Host for LockerCtx {
             $($async)? fn lock(&mut self, name: String, options: wit::Options) -> Result<wit::LockOutcome, wit::Error> {
-                let (locker, options) = (self.locker.clone(), lock_options(options.ttl_ms, options.wait_ms, options.owner));
+                let wit::Options { ttl_ms, wait_ms, owner, token } = options;
+                let (locker, options) = (self.locker.clone(), lock_options(ttl_ms, wait_ms, owner, token));
                 let locked = $call!(async move { locker.lock(&name, options).await });
                 Ok(match locked? {
                     LockOutcome::Granted(lease) => wit::LockOutcome::Granted(lease.into()),
@@ -199,11 +210,25 @@ macro_rules! locker_interface {
             $($async)? fn unlock(&mut self, name: String, token: String) -> Result<wit::UnlockOutcome, wit::Error> {
                 let locker = self.locker.clone();
                 let unlocked = $call!(async move { locker.unlock(&name, token).await });
-                Ok(match unlocked? {
-                    UnlockOutcome::Released => wit::UnlockOutcome::Released,
-                    UnlockOutcome::Absent => wit::UnlockOutcome::Absent,
-                    UnlockOutcome::HeldByOther => wit::UnlockOutcome::HeldByOther,
-                })
+                Ok(unlocked?.into())
+            }
+
+            $($async)? fn complete(
+                &mut self,
+                name: String,
+                token: String,
+                ttl_ms: u64,
+            ) -> Result<wit::UnlockOutcome, wit::Error> {
+                let (locker, ttl) = (self.locker.clone(), Duration::from_millis(ttl_ms));
+                let completed = $call!(async move { locker.complete(&name, token, ttl).await });
+                Ok(completed?.into())
+            }
+
+            $($async)? fn revoke(&mut self, name: String, fence: u64) -> Result<wit::UnlockOutcome, wit::Error> {
+                self.scoped.allow(Operation::Revoke).map_err(|error| wit::Error::Denied(error.to_string()))?;
+                let locker = self.locker.clone();
+                let revoked = $call!(async move { locker.revoke(&name, Some(fence)).await });
+                Ok(revoked?.into())
             }
 
             $($async)? fn extend(
@@ -237,7 +262,18 @@ macro_rules! locker_interface {
 
         impl From<crate::Holder> for wit::Holder {
             fn from(holder: crate::Holder) -> Self {
-                Self { owner: holder.owner, fence: holder.fence, ttl_ms: holder.ttl.map(millis_ceil) }
+                let crate::Holder { owner, fence, ttl, done } = holder;
+                Self { owner, fence, ttl_ms: ttl.map(millis_ceil), done_ms: done.map(millis_floor) }
+            }
+        }
+
+        impl From<UnlockOutcome> for wit::UnlockOutcome {
+            fn from(outcome: UnlockOutcome) -> Self {
+                match outcome {
+                    UnlockOutcome::Released => Self::Released,
+                    UnlockOutcome::Absent => Self::Absent,
+                    UnlockOutcome::HeldByOther => Self::HeldByOther,
+                }
             }
         }
 
@@ -276,10 +312,16 @@ mod for_sync_stores {
     locker_interface!(crate::component::bindings::blocking::locker::locker::locker, waited_for);
 }
 
-fn lock_options(ttl_ms: Option<u64>, wait_ms: Option<u64>, owner: Option<String>) -> LockOptions {
+fn lock_options(
+    ttl_ms: Option<u64>,
+    wait_ms: Option<u64>,
+    owner: Option<String>,
+    token: Option<String>,
+) -> LockOptions {
     let mut options = LockOptions::default().wait(Duration::from_millis(wait_ms.unwrap_or_default()));
     options.ttl = ttl_ms.map(Duration::from_millis);
     options.owner = owner;
+    options.token = token.map(Token::from);
     options
 }
 

@@ -50,8 +50,13 @@ pub enum Operation {
     Extend,
     /// Releasing it.
     Unlock,
+    /// Completing the work under it, which keeps the lock taken for a time.
+    Complete,
     /// Inspecting its holder.
     Inspect,
+    /// Taking it from its holder, whoever that is. A plugin that imports the cache itself is not bound by this: it sees the tokens of its
+    /// namespace.
+    Revoke,
 }
 
 impl Scope {
@@ -73,7 +78,7 @@ impl Scope {
             max_locks: 64,
             max_waiters: 16,
             max_requests_per_second: 1000,
-            denied: HashSet::new(),
+            denied: HashSet::from([Operation::Revoke]),
         })
     }
 
@@ -114,10 +119,17 @@ impl Scope {
         self
     }
 
-    /// Does not allow an operation. All are allowed by default.
+    /// Does not allow an operation. All but [`Operation::Revoke`] are allowed by default.
     #[must_use]
     pub fn deny(mut self, operation: Operation) -> Self {
         self.denied.insert(operation);
+        self
+    }
+
+    /// Allows an operation.
+    #[must_use]
+    pub fn allow_operation(mut self, operation: Operation) -> Self {
+        self.denied.remove(&operation);
         self
     }
 
@@ -161,7 +173,9 @@ impl Operation {
             Self::Wait => "wait for locks",
             Self::Extend => "extend locks",
             Self::Unlock => "release locks",
+            Self::Complete => "complete work under locks",
             Self::Inspect => "inspect locks",
+            Self::Revoke => "revoke locks",
         }
     }
 }

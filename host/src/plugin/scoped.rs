@@ -33,6 +33,11 @@ impl Scoped {
         Self { cache, scope, instance: usage.new_instance(), usage }
     }
 
+    /// Whether the plugin may do this. For what the cache cannot tell from other operations.
+    pub(crate) fn allow(&self, operation: Operation) -> Result<(), CacheError> {
+        self.scope.allow(operation)
+    }
+
     /// Releases every lock that this instance took, and removes its calls from the queues. Answers how many locks it held.
     pub(crate) async fn release_all(&self) -> usize {
         let mut released = 0;
@@ -101,6 +106,13 @@ impl Scoped {
     }
 }
 
+fn check_value(value: &str) -> Result<(), CacheError> {
+    if value.len() > MAX_VALUE {
+        return Err(CacheError::new(ErrorKind::Invalid, format!("a value is at most {MAX_VALUE} bytes")));
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Cache for Scoped {
     async fn try_set(&self, name: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
@@ -116,9 +128,7 @@ impl Cache for Scoped {
     ) -> Result<SetOutcome, CacheError> {
         let key = self.scope.key(Operation::Lock, name)?;
         let ttl = self.ttl(ttl)?;
-        if value.len() > MAX_VALUE {
-            return Err(CacheError::new(ErrorKind::Invalid, format!("a value is at most {MAX_VALUE} bytes")));
-        }
+        check_value(value)?;
         if !wait.is_zero() {
             self.scope.allow(Operation::Wait)?;
         }
@@ -145,6 +155,24 @@ impl Cache for Scoped {
         let answer = self.cache.extend_if_equal(&key, value, ttl).await;
         if let Ok(ExtendOutcome::Extended(stored)) = answer {
             self.usage.extend(self.instance, name, value, stored.deadline);
+        }
+        answer
+    }
+
+    async fn replace_if_equal(
+        &self,
+        name: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let key = self.scope.key(Operation::Complete, name)?;
+        let ttl = self.scope.ttl(ttl)?;
+        check_value(replacement)?;
+        self.usage.request(&self.scope)?;
+        let answer = self.cache.replace_if_equal(&key, value, replacement, ttl).await;
+        if answer.is_ok() {
+            self.usage.forget(name, value);
         }
         answer
     }

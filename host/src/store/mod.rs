@@ -60,7 +60,7 @@ pub enum SetOutcome {
     Occupied(Entry),
 }
 
-/// The answers of [`Cache::extend_if_equal`].
+/// The answers of [`Cache::extend_if_equal`] and [`Cache::replace_if_equal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExtendOutcome {
     /// The key has the new time to live. Its revision is the one it was set with.
@@ -162,6 +162,21 @@ pub trait Cache: Send + Sync + 'static {
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the time have been replaced.
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError>;
+
+    /// Puts `replacement` in the place of `value` under `key`, with its revision and the time to live `ttl`, if the store has exactly `value`
+    /// there. Calls that wait for the key go on waiting. If the store has `replacement` there, it is the same request repeated.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the value have been replaced. `Denied` from a store that does not implement this.
+    async fn replace_if_equal(
+        &self,
+        _key: &str,
+        _value: &str,
+        _replacement: &str,
+        _ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        Err(CacheError::new(ErrorKind::Denied, "this cache does not replace values"))
+    }
 
     /// Deletes exactly `value` from `key`, and gives the key to the first caller in its queue, if it has one.
     ///

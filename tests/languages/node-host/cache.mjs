@@ -44,6 +44,14 @@ export function createCache() {
       return { tag: 'extended', val: { revision: entry.revision, ttlMs } };
     },
 
+    replaceIfEqual(key, value, replacement, ttlMs) {
+      const entry = find(key);
+      if (!entry) return { tag: 'absent' };
+      if (entry.value !== value && entry.value !== replacement) return { tag: 'different' };
+      entries.set(key, { value: replacement, revision: entry.revision, expires: clock() + ttlMs * NS_PER_MS });
+      return { tag: 'extended', val: { revision: entry.revision, ttlMs } };
+    },
+
     deleteIfEqual(key, value) {
       const entry = find(key);
       if (!entry) return 'absent';

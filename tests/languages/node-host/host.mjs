@@ -72,4 +72,11 @@ check('a lock that expired goes to who waits for it', next.tag === 'granted' && 
 check('not before its time, nor long after it', waited >= 300 && waited < 10_000);
 check('the token of a lock that expired releases nothing', locker.unlock(NAME, short.token) === 'held-by-other');
 
+const again = lock({ token: next.val.token });
+check('a token that holds the lock gets its lease again', again.val.fence === next.val.fence);
+const completed = locker.complete(NAME, again.val.token, 60_000n);
+const done = locker.inspect(NAME);
+check('completed work keeps the lock, and others learn of it', completed === 'released' && done.doneMs >= 0n);
+check('a lock that is revoked is free', locker.revoke(NAME, done.fence) === 'released' && !locker.inspect(NAME));
+
 check('an empty name is invalid', errorOf(() => locker.lock('', {})) === 'invalid');

@@ -34,13 +34,16 @@ class Cache:
             return ok(Variant("occupied", entry.record()))
 
     def extend_if_equal(self, key, value, ttl_ms):
+        return self.replace_if_equal(key, value, value, ttl_ms)
+
+    def replace_if_equal(self, key, value, replacement, ttl_ms):
         with self.changed:
             entry = self.find(key)
             if not entry:
                 return ok(Variant("absent"))
-            if entry.value != value:
+            if entry.value not in (value, replacement):
                 return ok(Variant("different"))
-            self.entries[key] = Entry(value, entry.revision, ttl_ms)
+            self.entries[key] = Entry(replacement, entry.revision, ttl_ms)
             self.changed.notify_all()
             return ok(Variant("extended", record(revision=entry.revision, ttl_ms=ttl_ms)))
 

@@ -37,7 +37,7 @@ def main():
 
 
 def methods(cache):
-    names = ["set-if-absent", "extend-if-equal", "delete-if-equal", "get"]
+    names = ["set-if-absent", "extend-if-equal", "replace-if-equal", "delete-if-equal", "get"]
     return {name: getattr(cache, name.replace("-", "_")) for name in names}
 
 
@@ -55,14 +55,20 @@ class Locker:
         self.instance = instance
         self.exports = instance.get_export_index(store, "locker:locker/locker@0.1.0")
 
-    def lock(self, name, ttl_ms=None, wait_ms=None, owner=None):
-        return self.call("lock", name, record(ttl_ms=ttl_ms, wait_ms=wait_ms, owner=owner))
+    def lock(self, name, ttl_ms=None, wait_ms=None, owner=None, token=None):
+        return self.call("lock", name, record(ttl_ms=ttl_ms, wait_ms=wait_ms, owner=owner, token=token))
 
     def unlock(self, name, token):
         return self.call("unlock", name, token)
 
     def extend(self, name, token, ttl_ms):
         return self.call("extend", name, token, ttl_ms)
+
+    def complete(self, name, token, ttl_ms):
+        return self.call("complete", name, token, ttl_ms)
+
+    def revoke(self, name, fence):
+        return self.call("revoke", name, fence)
 
     def inspect(self, name):
         return self.call("inspect", name)
@@ -124,6 +130,14 @@ def check_all(locker):
     )
     check("not before its time, nor long after it", 0.3 <= waited < 10)
     check("the token of a lock that expired releases nothing", locker.unlock(NAME, short.token) == "held-by-other")
+
+    again = locker.lock(NAME, token=later.payload.token)
+    check("a token that holds the lock gets its lease again", again.payload.fence == later.payload.fence)
+    completed = locker.complete(NAME, again.payload.token, 60_000)
+    done = locker.inspect(NAME)
+    check("completed work keeps the lock, and others learn of it", completed == "released" and getattr(done, "done-ms") >= 0)
+    revoked = locker.revoke(NAME, done.fence)
+    check("a lock that is revoked is free", revoked == "released" and locker.inspect(NAME) is None)
 
     check("an empty name is invalid", locker.lock("").tag == "invalid")
 

@@ -19,7 +19,7 @@ class Run(exports.Run):
 
 
 def take_turn():
-    outcome = lock("shared", Options(ttl_ms=10_000, wait_ms=60_000, owner="python"))
+    outcome = lock("shared", Options(ttl_ms=10_000, wait_ms=60_000, owner="python", token=None))
     if not isinstance(outcome, LockOutcome_Granted):
         raise Exception(f"the lock is held by {outcome.value.owner}")
     lease = outcome.value

@@ -55,7 +55,7 @@ impl Caller {
 
     async fn lock(&mut self, key: &'static str, ttl_ms: Option<u64>, wait_ms: u64) {
         let asked = Asked::Lock { ttl_ms: ttl_ms.unwrap_or(DEFAULT_TTL_MS), wait_ms };
-        let options = Options { ttl_ms, wait_ms: Some(wait_ms), owner: self.owner.clone() };
+        let options = Options { ttl_ms, wait_ms: Some(wait_ms), owner: self.owner.clone(), token: None };
         let guest = self.guest.clone();
         let call = self.begin(key, asked, wait_ms);
         let answer = self.port.within(guest.lock(self.cache(), key, &options)).await;

@@ -155,6 +155,16 @@ impl wit::Host for State {
         })
     }
 
+    async fn replace_if_equal(
+        &mut self,
+        _: String,
+        _: String,
+        _: String,
+        _: u64,
+    ) -> Result<wit::ExtendOutcome, wit::Error> {
+        Err(wit::Error::Denied("this store does not replace values".to_owned()))
+    }
+
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {
         Ok(match self.cache()?.delete_if_equal(&key, &value).await? {
             DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,

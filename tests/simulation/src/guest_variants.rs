@@ -49,7 +49,7 @@ impl Guest for GuestVariant {
         let ends = cache.now() + options.wait_ms.unwrap_or(0) * MILLISECOND;
         let ttl_ms = options.ttl_ms.map(|ttl_ms| if *self == Self::HoldsTwiceAsLong { 2 * ttl_ms } else { ttl_ms });
         if *self == Self::AlwaysHeld {
-            return Ok(Ok(LockOutcome::Held(Holder { owner: None, fence: 1, ttl_ms: None })));
+            return Ok(Ok(LockOutcome::Held(Holder { owner: None, fence: 1, ttl_ms: None, done_ms: None })));
         }
         loop {
             let entry = match cache.set_if_absent(name, &token, ttl_ms, self.wait_ms(options)).await {
@@ -146,7 +146,8 @@ impl GuestVariant {
 
     fn holder(self, entry: &Entry) -> Holder {
         let shown = if self == Self::TellsTokens { Some(entry.value.as_str()) } else { owner(&entry.value) };
-        Holder { owner: shown.map(str::to_owned), fence: entry.revision, ttl_ms: Some(millis_floor(entry.left)) }
+        let (owner, ttl_ms) = (shown.map(str::to_owned), Some(millis_floor(entry.left)));
+        Holder { owner, fence: entry.revision, ttl_ms, done_ms: None }
     }
 }
 

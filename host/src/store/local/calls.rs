@@ -35,6 +35,12 @@ pub(super) enum Request {
         value: Arc<str>,
         ttl: Duration,
     },
+    Replace {
+        key: Arc<str>,
+        value: Arc<str>,
+        replacement: Arc<str>,
+        ttl: Duration,
+    },
     Delete {
         key: Arc<str>,
         value: Arc<str>,

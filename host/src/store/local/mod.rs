@@ -259,6 +259,20 @@ impl Cache for Local {
         }
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (key, value, replacement) = (key.into(), value.into(), replacement.into());
+        match self.call(Request::Replace { key, value, replacement, ttl }).await? {
+            Answer::Extended(outcome) => Ok(outcome),
+            _ => Err(unexpected()),
+        }
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         match self.call(Request::Delete { key: key.into(), value: value.into() }).await? {
             Answer::Deleted(outcome) => Ok(outcome),

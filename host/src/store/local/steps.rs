@@ -81,6 +81,9 @@ pub(super) fn step(
             return Ok(Effect::Left { id: *id, seat: *seat, outcome });
         }
         Request::Extend { key, value, ttl } => Answer::Extended(table.extend(key, value, *ttl)?),
+        Request::Replace { key, value, replacement, ttl } => {
+            Answer::Extended(table.replace(key, value, replacement, *ttl)?)
+        }
         Request::Delete { key, value } => Answer::Deleted(table.delete_if_equal(key, value)?),
         Request::Withdraw { key, value } => {
             table.withdraw(key, value)?;

@@ -165,11 +165,23 @@ impl<'a, 'b> Table<'a, 'b> {
     }
 
     pub(super) fn extend(&mut self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, Failure> {
-        let ttl = check(key, value, ttl, self.moment)?;
+        self.replace(key, value, value, ttl)
+    }
+
+    /// Gives the key another value, and a new time to live.
+    pub(super) fn replace(
+        &mut self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, Failure> {
+        let ttl = check(key, replacement, ttl, self.moment)?;
         let Some(mut lock) = self.current(key, None)? else { return Ok(ExtendOutcome::Absent) };
-        if lock.value != value {
+        if lock.value != value && lock.value != replacement {
             return Ok(ExtendOutcome::Different);
         }
+        lock.value = replacement.to_owned();
         let before = lock.expires;
         self.records.delete(&expiry_key(before, key))?;
         lock.expires = self.moment.micros + ttl;

@@ -111,6 +111,17 @@ impl Cache for Memory {
         table.extend_if_equal(key, value, ttl, now)
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.replace_if_equal(key, value, replacement, ttl, now)
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         let (mut table, now) = self.table();
         Ok(table.delete_if_equal(key, value, now))

@@ -118,6 +118,22 @@ impl Table {
         Ok(ExtendOutcome::Extended(slot.stored()))
     }
 
+    pub(super) fn replace_if_equal(
+        &mut self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+        now: Instant,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let replaced = self.slots.get(key).is_some_and(|slot| *slot.value == *replacement);
+        let outcome = self.extend_if_equal(key, if replaced { replacement } else { value }, ttl, now)?;
+        if let (ExtendOutcome::Extended(_), Some(slot)) = (outcome, self.slots.get_mut(key)) {
+            slot.value = replacement.into();
+        }
+        Ok(outcome)
+    }
+
     pub(super) fn delete_if_equal(&mut self, key: &str, value: &str, now: Instant) -> DeleteOutcome {
         match self.slots.get(key) {
             None => DeleteOutcome::Absent,

@@ -18,16 +18,47 @@ enum Decision {
 
 impl Quorum {
     pub(super) async fn extend(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
-        let mut answers = self.ask(|member| {
+        let answers = self.ask(|member| {
             let (key, value) = (key.to_owned(), value.to_owned());
             async move { member.extend_if_equal(&key, &value, ttl).await }
         });
+        self.extended(key, value, value, ttl, answers).await
+    }
+
+    pub(super) async fn replace(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let answers = self.ask(|member| {
+            let (key, value, replacement) = (key.to_owned(), value.to_owned(), replacement.to_owned());
+            async move { member.replace_if_equal(&key, &value, &replacement, ttl).await }
+        });
+        let outcome = self.extended(key, value, replacement, ttl, answers).await;
+        if let Ok(ExtendOutcome::Absent | ExtendOutcome::Different) = outcome {
+            // Members may have replaced it before a majority refused.
+            (0..self.members.len()).for_each(|member| self.withdraw_later(member, key, replacement, ttl, None));
+        }
+        outcome
+    }
+
+    /// What the members decide. Those that extended it have `now_value`, and the others may still have `value`.
+    async fn extended(
+        &self,
+        key: &str,
+        value: &str,
+        now_value: &str,
+        ttl: Duration,
+        mut answers: Answers<ExtendOutcome>,
+    ) -> Result<ExtendOutcome, CacheError> {
         let mut replies = Replies::of(self.members.len());
         while let Some((member, answer)) = answers.next().await {
             replies.add(member, answer);
             match decision(&replies) {
                 Some(Decision::Extended(stored)) => {
-                    self.restore_later(key, value, stored, replies, answers, lacks);
+                    self.restore_later(key, now_value, stored, replies, answers, lacks);
                     return Ok(ExtendOutcome::Extended(Stored {
                         deadline: Self::deadline(ttl, stored.deadline),
                         ..stored

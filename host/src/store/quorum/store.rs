@@ -56,6 +56,16 @@ impl Cache for Quorum {
         self.extend(key, value, ttl).await
     }
 
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        self.replace(key, value, replacement, ttl).await
+    }
+
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
         self.delete(key, value).await
     }

@@ -305,6 +305,26 @@ impl Redis {
         }
     }
 
+    /// Runs the script, and answers too whether enough replicas have confirmed it.
+    async fn extend(&self, keys: &Keys<'_>, args: &[&str]) -> Result<(Reply, Result<(), CacheError>), CacheError> {
+        let names = [&keys.lock[..]];
+        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args, mark: Mark::IfRetried };
+        self.run_confirmed(&extend, |outcome| outcome == "extended").await
+    }
+
+    fn extend_outcome(&self, mut reply: Reply, lasts: Duration) -> Result<ExtendOutcome, CacheError> {
+        match &reply.outcome[..] {
+            "extended" => {
+                let revision = self.parsed(reply.number())?;
+                let deadline = reply.deadline(lasts).or_else(|| reply.deadline(YEAR)).unwrap_or(reply.reading.sent);
+                Ok(ExtendOutcome::Extended(Stored { revision, deadline }))
+            }
+            "absent" => Ok(ExtendOutcome::Absent),
+            "different" => Ok(ExtendOutcome::Different),
+            _ => Err(self.translate(malformed())),
+        }
+    }
+
     async fn withdraw_entry(&self, keys: &Keys<'_>, value: &str) -> Result<(), CacheError> {
         let subscriptions = self.connection.subscriptions();
         let entry = subscriptions.abandoned_entry(&keys.queue, value);
@@ -367,25 +387,26 @@ impl Cache for Redis {
     }
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
-        let (keys, ttl) = (self.keys(key), countable(ttl)?);
-        let (names, ttl_ms) = ([&keys.lock[..]], millis(ttl));
-        let args = [value, &ttl_ms];
-        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args: &args, mark: Mark::IfRetried };
-        let sent = self.connection.late_extensions().send(&keys.lock, value, ttl);
-        let (mut reply, confirmed) = self.run_confirmed(&extend, |outcome| outcome == "extended").await?;
+        let keys = self.keys(key);
+        let sent = self.connection.late_extensions().send(&keys.lock, value, countable(ttl)?);
+        let (reply, confirmed) = self.extend(&keys, &[value, &millis(ttl)]).await?;
         let lasts = sent.answered(reply.retried);
         // The lock is still held, but it is not sure for how long.
         confirmed?;
-        match &reply.outcome[..] {
-            "extended" => {
-                let revision = self.parsed(reply.number())?;
-                let deadline = reply.deadline(lasts).or_else(|| reply.deadline(YEAR)).unwrap_or(reply.reading.sent);
-                Ok(ExtendOutcome::Extended(Stored { revision, deadline }))
-            }
-            "absent" => Ok(ExtendOutcome::Absent),
-            "different" => Ok(ExtendOutcome::Different),
-            _ => Err(self.translate(malformed())),
-        }
+        self.extend_outcome(reply, lasts)
+    }
+
+    async fn replace_if_equal(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (keys, ttl_ms) = (self.keys(key), millis(countable(ttl)?));
+        let (reply, confirmed) = self.extend(&keys, &[value, &ttl_ms, replacement]).await?;
+        confirmed?;
+        self.extend_outcome(reply, ttl)
     }
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {

@@ -10,7 +10,8 @@ mod bindings {
 use bindings::locker::locker::locker::{LockOutcome, Options, UnlockOutcome, lock, unlock};
 
 pub(crate) fn take_turn() -> Result<(), String> {
-    let options = Options { ttl_ms: Some(10_000), wait_ms: Some(60_000), owner: Some("rust".to_owned()) };
+    let (ttl_ms, wait_ms, owner) = (Some(10_000), Some(60_000), Some("rust".to_owned()));
+    let options = Options { ttl_ms, wait_ms, owner, token: None };
     let lease = match lock("shared", &options).map_err(|error| error.to_string())? {
         LockOutcome::Granted(lease) => lease,
         LockOutcome::Held(holder) => return Err(format!("the lock is held by {:?}", holder.owner)),

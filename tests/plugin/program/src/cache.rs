@@ -20,7 +20,8 @@ mod bindings {
 }
 
 use bindings::locker::locker::cache::{
-    DeleteOutcome, Error, ExtendOutcome, SetOutcome, delete_if_equal, extend_if_equal, get, set_if_absent,
+    DeleteOutcome, Error, ExtendOutcome, SetOutcome, delete_if_equal, extend_if_equal, get, replace_if_equal,
+    set_if_absent,
 };
 use bindings::wasi::random::random::get_random_bytes;
 
@@ -41,12 +42,10 @@ fn act(words: &[&str]) -> Result<String, Error> {
     Ok(match *words {
         ["set", key, value, ttl_ms] => set(key, value, ttl_ms, "0")?,
         ["set", key, value, ttl_ms, wait_ms] => set(key, value, ttl_ms, wait_ms)?,
-        ["extend", key, value, ttl_ms] => match extend_if_equal(key, value, ttl_ms.parse().unwrap_or_default())? {
-            ExtendOutcome::Extended(_) => "extended",
-            ExtendOutcome::Absent => "absent",
-            ExtendOutcome::Different => "different",
+        ["extend", key, value, ttl_ms] => said(extend_if_equal(key, value, ttl_ms.parse().unwrap_or_default())?),
+        ["replace", key, value, by, ttl_ms] => {
+            said(replace_if_equal(key, value, by, ttl_ms.parse().unwrap_or_default())?)
         }
-        .to_owned(),
         ["delete", key, value] => match delete_if_equal(key, value)? {
             DeleteOutcome::Deleted => "deleted",
             DeleteOutcome::Absent => "absent",
@@ -65,6 +64,15 @@ fn act(words: &[&str]) -> Result<String, Error> {
         },
         _ => "what?".to_owned(),
     })
+}
+
+fn said(outcome: ExtendOutcome) -> String {
+    match outcome {
+        ExtendOutcome::Extended(_) => "extended",
+        ExtendOutcome::Absent => "absent",
+        ExtendOutcome::Different => "different",
+    }
+    .to_owned()
 }
 
 fn set(key: &str, value: &str, ttl_ms: &str, wait_ms: &str) -> Result<String, Error> {

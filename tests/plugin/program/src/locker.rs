@@ -19,7 +19,7 @@ mod bindings {
 }
 
 use bindings::locker::locker::locker::{
-    Error, ExtendOutcome, LockOutcome, Options, UnlockOutcome, extend, inspect, lock, unlock,
+    Error, ExtendOutcome, LockOutcome, Options, UnlockOutcome, complete, extend, inspect, lock, revoke, unlock,
 };
 
 struct Plugin;
@@ -38,18 +38,19 @@ impl bindings::Guest for Plugin {
 fn act(words: &[&str]) -> Result<String, Error> {
     Ok(match *words {
         ["lock", name, ttl_ms, wait_ms] => {
-            let options = Options { ttl_ms: ttl_ms.parse().ok(), wait_ms: wait_ms.parse().ok(), owner: None };
+            let options =
+                Options { ttl_ms: ttl_ms.parse().ok(), wait_ms: wait_ms.parse().ok(), owner: None, token: None };
             match lock(name, &options)? {
                 LockOutcome::Granted(lease) => lease.token,
                 LockOutcome::Held(_) => "held".to_owned(),
             }
         }
-        ["unlock", name, token] => match unlock(name, token)? {
-            UnlockOutcome::Released => "released",
-            UnlockOutcome::Absent => "absent",
-            UnlockOutcome::HeldByOther => "held by other",
-        }
-        .to_owned(),
+        ["unlock", name, token] => said(unlock(name, token)?),
+        ["complete", name, token, ttl_ms] => said(complete(name, token, ttl_ms.parse().unwrap_or_default())?),
+        ["revoke", name] => match inspect(name)? {
+            Some(holder) => said(revoke(name, holder.fence)?),
+            None => "free".to_owned(),
+        },
         ["extend", name, token, ttl_ms] => match extend(name, token, ttl_ms.parse().unwrap_or_default())? {
             ExtendOutcome::Extended(_) => "extended",
             ExtendOutcome::Absent => "absent",
@@ -60,4 +61,13 @@ fn act(words: &[&str]) -> Result<String, Error> {
         ["trap"] => std::process::abort(),
         _ => "what?".to_owned(),
     })
+}
+
+fn said(outcome: UnlockOutcome) -> String {
+    match outcome {
+        UnlockOutcome::Released => "released",
+        UnlockOutcome::Absent => "absent",
+        UnlockOutcome::HeldByOther => "held by other",
+    }
+    .to_owned()
 }

@@ -11,7 +11,7 @@ fn main() {
     use bindings::locker::locker::locker::{LockOutcome, Options, lock};
 
     let take = |name: &str, ttl_ms: u64, wait_ms: u64| {
-        lock(name, &Options { ttl_ms: Some(ttl_ms), wait_ms: Some(wait_ms), owner: None })
+        lock(name, &Options { ttl_ms: Some(ttl_ms), wait_ms: Some(wait_ms), owner: None, token: None })
     };
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();

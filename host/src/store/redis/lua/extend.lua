@@ -1,6 +1,6 @@
--- Replaces the time to live of a lock that a value holds. It needs one key, so a slot that is on its way to another node does not
--- stop it.
--- KEYS: lock. ARGV: use-by, value, time to live in ms.
+-- Replaces the time to live of a lock that a value holds and, if another value is given, the value. It needs one key, so a slot that is on
+-- its way to another node does not stop it.
+-- KEYS: lock. ARGV: use-by, value, time to live in ms, another value or nothing.
 -- Returns the time, and `extended`, fence; or `absent`; or `different`; or `late`.
 local now = clock()
 if now > tonumber(ARGV[1]) then
@@ -10,9 +10,14 @@ local present = read(KEYS[1])
 if not present then
   return {now, 'absent'}
 end
-if not holds(present, ARGV[2]) then
+local replacement = ARGV[4]
+if not holds(present, ARGV[2]) and not (replacement and holds(present, replacement)) then
   return {now, 'different'}
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local _, fence = parse(present)
+if replacement then
+  redis.call('SET', KEYS[1], replacement .. '\31' .. fence, 'PX', ARGV[3])
+else
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+end
 return {now, 'extended', tonumber(fence)}
