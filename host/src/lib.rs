@@ -141,7 +141,7 @@ pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
 
 /// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.
 pub mod cache {
-    pub use crate::store::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Stored, Vote, VoteOutcome};
+    pub use crate::store::{DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome, Stored, Vote, VoteOutcome};
 }
 
 /// The seams at which a simulation replaces the outside world.

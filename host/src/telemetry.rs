@@ -44,6 +44,18 @@ pub(crate) fn lost(name: &str, reason: &'static str, message: &dyn Display) {
     warn!(lock = name, reason, "lost: {message}");
 }
 
+/// A lock was taken from its holder.
+pub(crate) fn revoked(name: &str, fence: u64) {
+    counter!("locker_revoked_total").increment(1);
+    warn!(lock = name, fence, "revoked");
+}
+
+/// The work under a lock is done, and the lock stays taken.
+pub(crate) fn completed(name: &str, fence: u64, period: Duration) {
+    counter!("locker_completed_total").increment(1);
+    debug!(lock = name, fence, ?period, "completed");
+}
+
 /// A lock is held no longer, lost or not.
 pub(crate) fn released(name: &str, held: Duration) {
     histogram!("locker_hold_seconds").record(held);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome, Vote, VoteOutcome};
+use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome, Vote, VoteOutcome};
 
 use locker_host::{Cache, CacheError, QuorumMember};
 use tokio::time::sleep;
@@ -125,6 +125,16 @@ impl Cache for Distant {
     async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.carry(Asked::Other, |member| async move { member.withdraw(&key, &value).await }).await
+    }
+
+    async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {
+        let key = key.to_owned();
+        self.carry(Asked::Other, |member| async move { member.announce_revocation(&key, revision).await }).await
+    }
+
+    async fn listen_for_revocation(&self, key: &str, revision: u64) -> Option<Revocation> {
+        let key = key.to_owned();
+        self.carry(Asked::Other, |member| async move { member.listen_for_revocation(&key, revision).await }).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError> {

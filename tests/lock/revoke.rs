@@ -1,9 +1,16 @@
 //! Taking a lock from its holder.
 
-use locker_host::{ErrorKind, LockOptions, UnlockOutcome};
-use rstest::rstest;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::harness::{Backend, LONG, RedisServer, granted, waiting_options};
+use locker_host::{ErrorKind, LockOptions, Locker, LostReason, Memory, Quorum, QuorumMember, UnlockOutcome};
+use rstest::rstest;
+use tokio::time::timeout;
+
+use crate::harness::{Backend, Distant, LONG, RedisServer, granted, waiting_options};
+
+/// So long that no renewal is due in a test.
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 #[rstest]
 #[tokio::test]
@@ -49,6 +56,53 @@ async fn completed_work_can_be_done_again(#[values(Backend::Memory, Backend::Loc
     store.locker.complete("job", &lease.token, LONG).await.unwrap();
     assert_eq!(store.locker.revoke("job", Some(lease.fence)).await.unwrap(), UnlockOutcome::Released);
     store.take("job", LONG).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn the_guard_of_the_holder_is_told_long_before_its_next_renewal(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    let guard = store.locker.hold("job", HOUR).await.unwrap().granted().unwrap();
+    let other = store.locker.hold("other", HOUR).await.unwrap().granted().unwrap();
+    store.another_host().revoke("job", Some(guard.fence())).await.unwrap();
+    timeout(LONG, guard.lost()).await.expect("it is told");
+    assert!(other.is_held());
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_guard_that_listens_learns_that_its_lock_was_revoked(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start().await;
+    let guard = store.locker.hold("job", HOUR).await.unwrap().granted().unwrap();
+    // The renewal after it has begun to listen.
+    guard.renewed(&guard.lease()).await;
+    store.another_host().revoke("job", None).await.unwrap();
+    assert!(matches!(timeout(LONG, guard.lost()).await, Ok(LostReason::Revoked)), "{guard:?}");
+}
+
+#[tokio::test]
+async fn a_guard_of_a_quorum_is_told_though_a_member_is_away() {
+    let members = [0, 1, 2].map(|_| Distant::new(Memory::default(), Duration::ZERO..Duration::from_millis(1)));
+    members[2].hang();
+    let quorum = Quorum::new(members.map(|member| member as Arc<dyn QuorumMember>).into()).unwrap();
+    let (holder, other) = (Locker::new(quorum.clone()).unwrap(), Locker::new(quorum).unwrap());
+    let guard = holder.hold("job", HOUR).await.unwrap().granted().unwrap();
+    assert_eq!(other.revoke("job", None).await.unwrap(), UnlockOutcome::Released);
+    timeout(LONG, guard.lost()).await.expect("it is told");
+}
+
+#[tokio::test]
+async fn a_guard_is_told_of_what_was_revoked_while_its_connection_was_cut() {
+    let server = RedisServer::start().await;
+    let guard = server.locker().hold("job", HOUR).await.unwrap().granted().unwrap();
+    guard.renewed(&guard.lease()).await;
+    () = server.run(&["DEL", "lock:job"]).await;
+    let _: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    timeout(LONG, guard.lost()).await.expect("it asks when it listens again");
 }
 
 #[tokio::test]

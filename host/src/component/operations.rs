@@ -115,7 +115,18 @@ impl Operations {
         self.end(call, name, answer, Into::into)
     }
 
+    /// Takes the lock from its holder, and tells that.
     pub(crate) async fn revoke(&self, name: &str, fence: u64) -> Result<UnlockOutcome, Error> {
+        let outcome = self.delete_revoked(name, fence).await?;
+        if outcome == UnlockOutcome::Released {
+            telemetry::revoked(name, fence);
+            // If this fails, the holder learns of it when it renews the lock.
+            _ = timeout(self.0.deadline, self.cache().announce_revocation(name, fence)).await;
+        }
+        Ok(outcome)
+    }
+
+    async fn delete_revoked(&self, name: &str, fence: u64) -> Result<UnlockOutcome, Error> {
         let mut call = self.call("revoke", name, None).await?;
         let Instance { store, exports } = &mut call;
         let revoked = exports.locker_locker_locker().call_revoke(store, name, fence);

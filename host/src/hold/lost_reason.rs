@@ -13,6 +13,8 @@ pub enum LostReason {
     Absent,
     /// Another token holds it.
     HeldByOther,
+    /// It was [revoked](crate::Locker::revoke).
+    Revoked,
     /// It could not be renewed in time. The last attempt failed with this error; there is none if no attempt was made,
     /// as when this process was paused.
     Expired(Option<Arc<Error>>),
@@ -27,6 +29,7 @@ impl fmt::Display for LostReason {
         match self {
             Self::Absent => f.write_str("it was lost: the cache has it no more"),
             Self::HeldByOther => f.write_str("it was lost: another holds it"),
+            Self::Revoked => f.write_str("it was revoked"),
             Self::Expired(Some(error)) => write!(f, "it could not be renewed in time: {}", error.message()),
             Self::Expired(None) => f.write_str("the lease expired before it could be renewed"),
             Self::MaxHold => f.write_str("it was held for as long as it may be"),
@@ -41,6 +44,7 @@ impl LostReason {
         match self {
             Self::Absent => "absent",
             Self::HeldByOther => "held-by-other",
+            Self::Revoked => "revoked",
             Self::Expired(_) => "expired",
             Self::MaxHold => "max-hold",
             Self::Closed => "closed",

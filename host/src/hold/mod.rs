@@ -1,10 +1,11 @@
 //! Holding a lock for as long as work takes.
 //!
-//! - `grant`: takes a lock with enough time left. `renewal`: renews it; `state`: when it counts as lost; `lost_reason`: why.
+//! - `grant`: takes a lock with enough time left. `renewal`: renews it; `revocation`: learns that it was revoked; `state`: when it counts as lost; `lost_reason`: why.
 
 pub(crate) mod grant;
 mod lost_reason;
 mod renewal;
+mod revocation;
 mod state;
 mod with_outcome;
 
@@ -209,6 +210,9 @@ impl Guard {
                 Err(error) if error.kind() == ErrorKind::Unavailable && now() + pause < limit => sleep(pause).await,
                 answer => {
                     self.released = answer.is_ok();
+                    if let Ok(UnlockOutcome::Released) = answer {
+                        telemetry::completed(self.name(), self.fence(), period);
+                    }
                     return answer;
                 }
             }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tokio::time::{sleep_until, timeout_at};
 
 use super::lost_reason::LostReason;
+use super::revocation::Revocations;
 use super::state::HoldState;
 use crate::component::operations::Operations;
 use crate::time::now;
@@ -22,25 +23,35 @@ impl Renewal {
     }
 
     pub(crate) async fn run(self) {
+        let (revocations, fence) = (Revocations::default(), self.state.current().lease.fence);
+        let listens = revocations.listen(&**self.operations.cache(), &self.state.name, fence);
         let loss = tokio::select! {
             biased;
             () = self.operations.closed() => LostReason::Closed,
-            loss = self.renew() => loss,
+            loss = self.renew(&revocations) => loss,
+            never = listens => match never {},
         };
         self.state.lose(loss);
     }
 
     /// Renews the lock again and again, until it is lost.
-    async fn renew(&self) -> LostReason {
+    async fn renew(&self, revocations: &Revocations) -> LostReason {
         loop {
             let lost_at = self.state.lost_at();
             let next = if self.state.is_last() { lost_at } else { self.next(lost_at) };
-            sleep_until(next.into()).await;
+            tokio::select! {
+                biased;
+                () = sleep_until(next.into()) => {}
+                () = revocations.news() => {}
+            }
             if let Some(loss) = self.state.loss() {
                 return loss;
             }
             match self.attempt(lost_at).await {
                 Ok(ExtendOutcome::Extended(lease)) => self.state.renewed(lease),
+                Ok(ExtendOutcome::Absent | ExtendOutcome::HeldByOther) if revocations.is_announced() => {
+                    return LostReason::Revoked;
+                }
                 Ok(ExtendOutcome::Absent) => return LostReason::Absent,
                 Ok(ExtendOutcome::HeldByOther) => return LostReason::HeldByOther,
                 Err(error) => self.state.failed(error),

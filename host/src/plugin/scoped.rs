@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::scope::{Operation, Scope};
 use super::usage::{Usage, expiry};
-use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
+use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Revocation, SetOutcome, Stored};
 
 /// A cache as one instance of a plugin may use it. All limits of its scope are enforced here.
 pub(crate) struct Scoped {
@@ -202,6 +202,14 @@ impl Cache for Scoped {
         let key = self.scope.key(Operation::Inspect, name)?;
         self.usage.request(&self.scope)?;
         self.cache.get(&key).await
+    }
+
+    async fn announce_revocation(&self, name: &str, revision: u64) -> Result<(), CacheError> {
+        self.cache.announce_revocation(&self.scope.qualified(name), revision).await
+    }
+
+    async fn listen_for_revocation(&self, name: &str, revision: u64) -> Option<Revocation> {
+        self.cache.listen_for_revocation(&self.scope.qualified(name), revision).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {

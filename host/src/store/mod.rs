@@ -14,6 +14,7 @@ pub(crate) mod quorum;
 pub(crate) mod redis;
 
 use std::fmt;
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -202,6 +203,21 @@ pub trait Cache: Send + Sync + 'static {
     /// [`CacheError`].
     async fn get(&self, key: &str) -> Result<Option<Entry>, CacheError>;
 
+    /// Tells the callers that [listen](Cache::listen_for_revocation), in all processes, that the value with this revision was taken from
+    /// `key` although its holder did not ask for that. This default tells none.
+    ///
+    /// # Errors
+    /// [`CacheError`]. The holder then learns of it when it next extends the value.
+    async fn announce_revocation(&self, _key: &str, _revision: u64) -> Result<(), CacheError> {
+        Ok(())
+    }
+
+    /// Begins to listen, and returns what resolves when the value with this revision was revoked: to true if that was announced, and to false
+    /// if an announcement may have been missed. None, as this default returns, if the store cannot tell.
+    async fn listen_for_revocation(&self, _key: &str, _revision: u64) -> Option<Revocation> {
+        None
+    }
+
     /// Returns when nothing of earlier calls goes on in the background, or when waiting longer would not help. This default returns at once.
     async fn close(&self) {}
 
@@ -214,6 +230,9 @@ pub trait Cache: Send + Sync + 'static {
         Err(CacheError::new(ErrorKind::Denied, "this cache does not list its keys"))
     }
 }
+
+/// Resolves when a value was revoked. [`Cache::listen_for_revocation`] says how.
+pub type Revocation = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// Makes attempts at growing intervals until one succeeds, and a last one when `wait` is over.
 async fn poll<F>(wait: Duration, attempt: impl Fn() -> F) -> Result<SetOutcome, CacheError>

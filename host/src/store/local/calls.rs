@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::failure::Failure;
+use super::revocations::Revoked;
 use super::seat::{Seat, Shared};
 use crate::store::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
 
@@ -59,6 +60,9 @@ pub(super) enum Request {
     QueueLen {
         key: Arc<str>,
     },
+    Announce(Revoked),
+    /// Watches for revocations from here on.
+    Listen,
 }
 
 pub(super) enum Answer {
@@ -72,6 +76,8 @@ pub(super) enum Answer {
     Found(Option<Entry>),
     Keys(Vec<String>),
     Count(usize),
+    Announced,
+    Listening,
 }
 
 pub(super) type Reply = oneshot::Sender<Result<Answer, Failure>>;
@@ -92,6 +98,8 @@ impl Call {
 pub(super) struct Calls {
     state: Mutex<State>,
     wake: EventFd,
+    /// The last revocation, for the callers that listen.
+    pub(super) revocations: watch::Sender<Revoked>,
 }
 
 #[derive(Default)]
@@ -119,7 +127,7 @@ const MAX_BATCH: usize = 64;
 impl Calls {
     pub(super) fn new() -> nix::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Self { state: Mutex::default(), wake })
+        Ok(Self { state: Mutex::default(), wake, revocations: watch::Sender::default() })
     }
 
     pub(super) fn push(&self, call: Call) {

@@ -1,8 +1,10 @@
 //! The waiters of all processes, as one transaction sees them.
 
+use super::failure::Failure;
 use super::folder::Folder;
 use super::mailbox::{Delivery, Message, Sender};
 use super::record::Waiter;
+use super::revocations::Revoked;
 use super::waiters::Waiters;
 use crate::store::Stored;
 
@@ -42,6 +44,11 @@ impl Peers<'_, '_> {
             Message::Withdrawn(id) => self.here.events.withdrawn.push(id),
         }
         self.here.delivery(waiter.id)
+    }
+
+    /// Tells all processes that a lock was taken from its holder.
+    pub(super) fn announce(&self, revoked: &Revoked) -> Result<(), Failure> {
+        revoked.announce(self.folder).map_err(|error| Failure::of_system(&self.folder.path, &error))
     }
 
     pub(super) fn probe(&mut self, waiter: &Waiter) -> Delivery {

@@ -91,6 +91,11 @@ pub(super) fn step(
         }
         Request::Get { key } => Answer::Found(table.get(key)?),
         Request::Keys { after } => Answer::Keys(table.keys(after.as_deref())?),
+        Request::Announce(revoked) => {
+            table.peers.announce(revoked)?;
+            Answer::Announced
+        }
+        Request::Listen => Answer::Listening,
         Request::QueueLen { key } => Answer::Count(table.queue_len(key)?),
     }))
 }

@@ -10,6 +10,7 @@ use super::calls::{Answer, Batch, Call, Calls, Request};
 use super::failure::Failure;
 use super::mailbox::{MAY_OVERFLOW, Mailbox, Message};
 use super::peers::{Events, Here};
+use super::revocations::Watched;
 use super::seat::Shared;
 use super::steps::{Effect, Seen, look, step};
 use super::store::Store;
@@ -28,6 +29,8 @@ pub(super) struct Worker {
     calls: Arc<Calls>,
     waiters: Waiters,
     mailbox: Option<Mailbox>,
+    /// While callers listen for revocations.
+    watched: Option<Watched>,
     /// Waits to withdraw.
     abandoned: Vec<Arc<Shared>>,
     swept: bool,
@@ -45,7 +48,7 @@ struct Done {
 impl Worker {
     pub(super) fn new(store: Store, calls: Arc<Calls>) -> Self {
         let (waiters, abandoned) = (Waiters::default(), Vec::new());
-        Self { store, calls, waiters, mailbox: None, abandoned, swept: false }
+        Self { store, calls, waiters, mailbox: None, watched: None, abandoned, swept: false }
     }
 
     /// Works until there are no users, which `ends` decides. It closes the files before another thread can open them again.
@@ -53,6 +56,7 @@ impl Worker {
         loop {
             let ready = self.wait();
             let mut looks = self.receive(ready);
+            self.tell_listeners();
             let Batch { calls, abandoned, closing } = self.calls.take();
             self.abandoned.extend(abandoned);
             if let Ok(moment) = Moment::now() {
@@ -70,6 +74,7 @@ impl Worker {
     }
 
     fn close(&mut self) {
+        self.watched = None;
         self.unbind();
         self.store.close();
     }
@@ -86,9 +91,31 @@ impl Worker {
         };
         let calls = PollFd::new(self.calls.as_fd(), PollFlags::POLLIN);
         let mailbox = self.mailbox.as_ref().map(|mailbox| PollFd::new(mailbox.as_fd(), PollFlags::POLLIN));
-        let mut polled: Vec<_> = [Some(calls), mailbox].into_iter().flatten().collect();
+        let watched = self.watched.as_ref().map(|watched| PollFd::new(watched.as_fd(), PollFlags::POLLIN));
+        let (ready, mut polled) =
+            (mailbox.is_some(), Vec::from_iter([mailbox, Some(calls), watched].into_iter().flatten()));
         _ = poll(&mut polled, timeout);
-        polled.get(1).is_some_and(|mailbox| mailbox.any().unwrap_or(true))
+        ready && polled[0].any().unwrap_or(true)
+    }
+
+    /// Tells the callers that listen of a revocation.
+    fn tell_listeners(&mut self) {
+        if self.calls.revocations.receiver_count() == 0 {
+            self.watched = None;
+        }
+        if let Some(revoked) = self.watched.as_ref().and_then(Watched::news) {
+            self.calls.revocations.send_replace(revoked);
+        }
+    }
+
+    /// Watches for revocations, if a caller is to listen.
+    fn watch(&mut self, calls: &[Call]) -> Result<(), Failure> {
+        let listens = calls.iter().any(|call| matches!(call.request, Request::Listen));
+        if let (true, None, Some(folder)) = (listens, &self.watched, self.store.folder()) {
+            let watched = Watched::open(folder).map_err(|error| Failure::of_system(&folder.path, &error))?;
+            self.watched = Some(watched);
+        }
+        Ok(())
     }
 
     /// The waiters that messages tell to look.
@@ -135,6 +162,14 @@ impl Worker {
                 let (enter, rest) = calls.into_iter().partition(|call| matches!(call.request, Request::Enqueue { .. }));
                 self.fail(enter, looks, &failure);
                 (rest, &[][..])
+            }
+        };
+        let (calls, looks) = match self.watch(&calls) {
+            Ok(()) => (calls, looks),
+            Err(failure) => {
+                let (listen, rest) = calls.into_iter().partition(|call| matches!(call.request, Request::Listen));
+                self.fail(listen, &[], &failure);
+                (rest, looks)
             }
         };
         let mut finished = Vec::new();

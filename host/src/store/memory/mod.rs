@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::broadcast;
 use tokio::time::{sleep, sleep_until};
 
 use self::table::{FirstStep, Table};
 use self::waiter::Waiter;
 use crate::environment::Environment;
 use crate::store::{
-    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, SetOutcome, Vote, VoteOutcome,
+    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, Revocation, SetOutcome, Vote, VoteOutcome,
 };
 use crate::time::now;
 
@@ -35,13 +36,17 @@ use crate::time::now;
 pub struct Memory {
     default_ttl: Duration,
     table: Arc<Mutex<Table>>,
+    revocations: broadcast::Sender<(Arc<str>, u64)>,
 }
+
+/// How many revocations a listener may be behind. It asks the store if it has missed one.
+const MAX_REVOCATIONS: usize = 16;
 
 impl Memory {
     /// An empty store that keeps what comes without a time to live for `default_ttl`.
     #[must_use]
     pub fn new(default_ttl: Duration) -> Self {
-        Self { default_ttl, table: Arc::default() }
+        Self { default_ttl, table: Arc::default(), revocations: broadcast::Sender::new(MAX_REVOCATIONS) }
     }
 
     /// Makes the revisions depend on the wall clock of `environment`, for simulations.
@@ -140,6 +145,25 @@ impl Cache for Memory {
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         Ok(self.table().0.keys())
+    }
+
+    async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {
+        // It fails if no caller listens.
+        _ = self.revocations.send((key.into(), revision));
+        Ok(())
+    }
+
+    async fn listen_for_revocation(&self, key: &str, revision: u64) -> Option<Revocation> {
+        let (key, mut revocations) = (Arc::from(key), self.revocations.subscribe());
+        Some(Box::pin(async move {
+            loop {
+                match revocations.recv().await {
+                    Ok(revoked) if revoked == (Arc::clone(&key), revision) => return true,
+                    Ok(_) => {}
+                    Err(_) => return false,
+                }
+            }
+        }))
     }
 }
 

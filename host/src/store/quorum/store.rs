@@ -1,6 +1,8 @@
 //! A quorum as a store.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::Quorum;
 use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
 use super::replies::{Replies, by_value, of_majority};
-use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome};
+use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Revocation, SetOutcome};
 use crate::time::{after, now};
 
 #[async_trait]
@@ -100,6 +102,35 @@ impl Cache for Quorum {
             }
         }
         Err(self.failure(&replies))
+    }
+
+    async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {
+        let mut answers = self.ask(|member| {
+            let key = key.to_owned();
+            async move { member.announce_revocation(&key, revision).await }
+        });
+        // One of them is sufficient for callers that listen on all.
+        while let Some((_, answer)) = answers.next().await {
+            if answer.is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn listen_for_revocation(&self, key: &str, revision: u64) -> Option<Revocation> {
+        let mut answers = self.ask(|member| {
+            let key = key.to_owned();
+            async move { Ok(member.listen_for_revocation(&key, revision).await) }
+        });
+        let mut revocations = Vec::new();
+        while let Some((_, answer)) = answers.next().await {
+            revocations.extend(answer.ok().flatten());
+        }
+        Some(Box::pin(poll_fn(move |context| {
+            let polled = revocations.iter_mut().map(|revocation| revocation.as_mut().poll(context));
+            polled.reduce(|one, other| if one.is_ready() { one } else { other }).unwrap_or(Poll::Pending)
+        })))
     }
 
     async fn close(&self) {

@@ -10,11 +10,16 @@ use super::client::{Client, Connector, Push, Pushes};
 use super::clock::{self, Clocks};
 use super::late_extensions::LateExtensions;
 use super::network::{Credentials, Network};
-use super::pubsub::Subscriptions;
+use super::pubsub::{Subscriber, Subscriptions};
+use super::retry::Request;
 use crate::random::Random;
+use crate::store::CacheError;
 
 /// How long an idle channel stays subscribed: where there was one waiter, there may be a next one.
 const UNSUBSCRIBE_DELAY: Duration = Duration::from_secs(1);
+
+/// The generation of no connection.
+const UNKNOWN: u64 = 0;
 
 pub(super) struct Connection {
     address: Arc<Address>,
@@ -153,6 +158,34 @@ impl Connection {
                 connection.subscriptions.wake_all();
             }
         });
+    }
+
+    /// Makes the server notify this client on a channel, unless it does already.
+    pub(super) async fn subscribe(
+        self: &Arc<Self>,
+        subscriber: &Subscriber<'_>,
+        channel: &str,
+    ) -> Result<(), CacheError> {
+        let mut subscribed = subscriber.lock().lock().await;
+        let before = self.generation();
+        if before.is_some() && *subscribed == before {
+            return Ok(());
+        }
+        self.subscribe_now(&mut subscribed, channel).await
+    }
+
+    pub(super) async fn subscribe_now(
+        self: &Arc<Self>,
+        subscribed: &mut Option<u64>,
+        channel: &str,
+    ) -> Result<(), CacheError> {
+        // If this is dropped now, the server may have subscribed all the same.
+        *subscribed = Some(UNKNOWN);
+        let before = self.generation();
+        () = self.execute(&Request::Subscribe(channel)).await?;
+        // If the connection was replaced meanwhile, it is not known which one is subscribed.
+        *subscribed = before.filter(|_| before == self.generation());
+        Ok(())
     }
 
     /// Unsubscribes from a channel if it is idle for a while.

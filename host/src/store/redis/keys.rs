@@ -50,6 +50,11 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// The channel on which the holders of locks learn that these were taken from them.
+pub(super) fn revocations(prefix: &str) -> String {
+    format!("{prefix}{SEPARATOR}revoked")
+}
+
 fn of_slot(prefix: &str, what: &str, tag: u32, rest: &[&str]) -> String {
     // The separator, braces and a tag of 6 digits have 9 bytes.
     let length = prefix.len() + what.len() + 9 + rest.iter().map(|part| part.len()).sum::<usize>();

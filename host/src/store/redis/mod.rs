@@ -9,7 +9,7 @@
 //! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
 //! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.
 //! - `late_extensions`: what a holder may count on while an extension may come late.
-//! - `queue`: waiting for a lock; `pubsub`: which callers of this process are notified on which channel.
+//! - `queue`: waiting for a lock; `revocation`: telling a holder that it has lost one; `pubsub`: which callers of this process are notified on which channel.
 
 mod address;
 pub(crate) mod client;
@@ -23,6 +23,7 @@ mod pubsub;
 mod queue;
 mod reply;
 mod retry;
+mod revocation;
 mod script;
 mod slot;
 mod tls;
@@ -38,8 +39,8 @@ use redis::{RedisError, RedisResult, cmd};
 use crate::environment::Environment;
 use crate::random::Random;
 use crate::store::{
-    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, SetOutcome, Stored, Vote,
-    VoteOutcome,
+    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, Revocation, SetOutcome, Stored,
+    Vote, VoteOutcome,
 };
 use crate::time::{YEAR, millis_ceil};
 use address::Address;
@@ -434,6 +435,14 @@ impl Cache for Redis {
             "absent" => Ok(None),
             _ => Err(self.translate(malformed())),
         }
+    }
+
+    async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {
+        self.publish_revocation(key, revision).await
+    }
+
+    async fn listen_for_revocation(&self, key: &str, revision: u64) -> Option<Revocation> {
+        self.subscribe_to_revocations(key, revision).await
     }
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {

@@ -9,7 +9,6 @@ use tokio::time::timeout;
 use super::keys::{Keys, SEPARATOR};
 use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
-use super::retry::Request;
 use super::script::{Invocation, Mark, Script, script};
 use super::{Redis, millis};
 use crate::store::{CacheError, ErrorKind, SetOutcome, Stored};
@@ -26,8 +25,6 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 const EXPIRY_DELAY: Duration = Duration::from_millis(1);
 /// The shortest interval at which a waiter looks that does not report.
 const LOOK_INTERVAL: Duration = Duration::from_secs(6);
-/// The generation of no connection.
-const UNKNOWN: u64 = 0;
 /// How long to wait before an unconfirmed lock is requested again.
 const CONFIRM_DELAY: Duration = Duration::from_millis(100);
 /// The value in the queue entry of a caller that only watches. All watchers of a client share one entry, so abandoned entries do not pile up.
@@ -101,7 +98,7 @@ impl Redis {
             .await
     }
 
-    fn subscriber<'a>(&self, place: Place<'a>) -> Subscriber<'a> {
+    pub(super) fn subscriber<'a>(&self, place: Place<'a>) -> Subscriber<'a> {
         let connection = self.connection.clone();
         let runtime = tokio::runtime::Handle::current();
         self.connection.subscriptions().subscribe(place, move |channel| {
@@ -198,12 +195,7 @@ impl Waiter<'_> {
                 SetOutcome::Occupied(_) => {}
             }
         }
-        // If this is dropped now, the server may have subscribed all the same.
-        *subscribed = Some(UNKNOWN);
-        let before = connection.generation();
-        () = connection.execute(&Request::Subscribe(self.channel)).await?;
-        // If the connection was replaced meanwhile, it is not known which one is subscribed.
-        *subscribed = before.filter(|_| before == connection.generation());
+        connection.subscribe_now(&mut subscribed, self.channel).await?;
         Ok(None)
     }
 
