@@ -52,7 +52,11 @@ const SCRIPTS: &[Variant] = &[
     Variant::script("enqueue_ignores_the_mark", "elseif is_withdrawn then", "elseif false then"),
     Variant::script("withdrawal_leaves_no_mark", "redis.call('SET', withdrawn, '1', 'PX', keep)", ""),
     Variant::script("repetition_leaves_no_mark", "if keep_mark ~= '0' then", "if false then"),
-    Variant::script("extends_anything", "if not holds(present, ARGV[2]) then", "if false then"),
+    Variant::script(
+        "extends_anything",
+        "if not holds(present, ARGV[2]) and not (replacement and holds(present, replacement)) then",
+        "if false then",
+    ),
     Variant::script("extends_nothing", "redis.call('PEXPIRE', KEYS[1], ARGV[3])", ""),
     Variant::script(
         "grants_expire_early",
