@@ -17,36 +17,33 @@ pub(crate) async fn status(locker: &Locker, name: &str, report: Report) -> Resul
     Ok(if holder.is_some() { Exit::Done } else { Exit::NotHeld })
 }
 
-/// Shows the holder of a lock, and each change until a signal comes. It polls, so it can miss a short hold.
+/// Shows the holder of a lock, and each change until a signal comes.
 pub(crate) async fn watch(locker: &Locker, name: &str, report: Report) -> Result<Exit> {
-    const MOMENT: Duration = Duration::from_millis(250);
-    let mut signals = Signals::listen()?;
-    let mut told = None;
+    const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+    let (mut signals, mut watch, mut seen, mut away) = (Signals::listen()?, locker.watch(name), false, false);
     loop {
         let answer = tokio::select! {
             signal = signals.next() => return Ok(Exit::Signal(signal as i32)),
-            holder = locker.inspect(name) => holder,
+            holder = watch.changed() => holder,
         };
         match answer {
             Ok(holder) => {
-                let who = holder.as_ref().map(|holder| (holder.fence, holder.owner.clone()));
-                if told.as_ref() != Some(&Ok(who.clone())) {
-                    report.status(name, holder.as_ref(), Some(SystemTime::now()))?;
-                    told = Some(Ok(who));
-                }
+                report.status(name, holder.as_ref(), Some(SystemTime::now()))?;
+                (seen, away) = (true, false);
+                continue;
             }
             // A cache that was there comes back.
-            Err(error) if error.kind() == ErrorKind::Unavailable && told.is_some() => {
-                if told != Some(Err(())) {
+            Err(error) if error.kind() == ErrorKind::Unavailable && seen => {
+                if !away {
                     report.warn(&error.to_string());
-                    told = Some(Err(()));
+                    away = true;
                 }
             }
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
             signal = signals.next() => return Ok(Exit::Signal(signal as i32)),
-            () = sleep(MOMENT) => {}
+            () = sleep(RETRY_INTERVAL) => {}
         }
     }
 }

@@ -120,6 +120,7 @@ mod random;
 mod store;
 mod telemetry;
 mod time;
+mod watch;
 
 #[cfg(feature = "compilation-cache")]
 pub use component::compilation_cache::set_compilation_cache_dir;
@@ -138,10 +139,13 @@ pub use store::quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use store::redis::Redis;
 pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
+pub use watch::Watch;
 
 /// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.
 pub mod cache {
-    pub use crate::store::{DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome, Stored, Vote, VoteOutcome};
+    pub use crate::store::{
+        Change, DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome, Stored, Vote, VoteOutcome,
+    };
 }
 
 /// The seams at which a simulation replaces the outside world.

@@ -12,7 +12,8 @@ use crate::hold::grant::grant;
 use crate::hold::{Guard, LostReason};
 use crate::time::least_left;
 use crate::{
-    Cache, Error, ErrorKind, ExtendOutcome, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome, WithOutcome,
+    Cache, Error, ErrorKind, ExtendOutcome, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome, Watch,
+    WithOutcome,
 };
 
 /// Takes, releases and extends locks.
@@ -248,6 +249,12 @@ impl Locker {
     /// [`ErrorKind`].
     pub async fn inspect(&self, name: &str) -> Result<Option<Holder>, Error> {
         self.0.inspect(name).await
+    }
+
+    /// Watches the lock `name`: [`Watch::changed`] returns its holder, and then each change.
+    #[must_use]
+    pub fn watch(&self, name: &str) -> Watch {
+        Watch::new(self.0.clone(), name)
     }
 
     /// All locks that are held, by name. This looks at every key of the store. It is for operators, not for

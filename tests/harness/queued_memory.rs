@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome};
+use locker_host::cache::{Change, DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome};
 
 use locker_host::{Cache, CacheError, Memory};
 
@@ -86,6 +86,10 @@ impl Cache for QueuedMemory {
 
     async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
         self.memory.withdraw(key, value).await
+    }
+
+    async fn listen_for_change(&self, key: &str) -> Result<Change, CacheError> {
+        self.memory.listen_for_change(key).await
     }
 
     async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {

@@ -19,3 +19,4 @@ mod release;
 mod resume;
 mod revoke;
 mod wait;
+mod watch;

@@ -218,6 +218,15 @@ pub trait Cache: Send + Sync + 'static {
         None
     }
 
+    /// Begins to listen for changes of `key`, and returns what resolves when its value may have changed since. It may resolve early, but not all
+    /// the time, and may miss that a value expires. What this default returns resolves after a quarter of a second.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    async fn listen_for_change(&self, _key: &str) -> Result<Change, CacheError> {
+        Ok(Box::pin(sleep(Duration::from_millis(250))))
+    }
+
     /// Returns when nothing of earlier calls goes on in the background, or when waiting longer would not help. This default returns at once.
     async fn close(&self) {}
 
@@ -233,6 +242,9 @@ pub trait Cache: Send + Sync + 'static {
 
 /// Resolves when a value was revoked. [`Cache::listen_for_revocation`] says how.
 pub type Revocation = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Resolves when a value may have changed. [`Cache::listen_for_change`] says how.
+pub type Change = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Makes attempts at growing intervals until one succeeds, and a last one when `wait` is over.
 async fn poll<F>(wait: Duration, attempt: impl Fn() -> F) -> Result<SetOutcome, CacheError>

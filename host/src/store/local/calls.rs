@@ -9,8 +9,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::{oneshot, watch};
 
 use super::failure::Failure;
-use super::revocations::Revoked;
 use super::seat::{Seat, Shared};
+use super::watched::Revoked;
 use crate::store::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
 
 /// What a caller asks for.
@@ -61,8 +61,10 @@ pub(super) enum Request {
         key: Arc<str>,
     },
     Announce(Revoked),
-    /// Watches for revocations from here on.
-    Listen,
+    /// Watches for revocations from here on, or for all changes.
+    Listen {
+        to_changes: bool,
+    },
 }
 
 pub(super) enum Answer {
@@ -100,6 +102,8 @@ pub(super) struct Calls {
     wake: EventFd,
     /// The last revocation, for the callers that listen.
     pub(super) revocations: watch::Sender<Revoked>,
+    /// Tells the callers that listen of each change of the store.
+    pub(super) changes: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -127,7 +131,12 @@ const MAX_BATCH: usize = 64;
 impl Calls {
     pub(super) fn new() -> nix::Result<Self> {
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Self { state: Mutex::default(), wake, revocations: watch::Sender::default() })
+        Ok(Self {
+            state: Mutex::default(),
+            wake,
+            revocations: watch::Sender::default(),
+            changes: watch::Sender::default(),
+        })
     }
 
     pub(super) fn push(&self, call: Call) {

@@ -5,7 +5,7 @@
 //! A call goes from the caller's task to one thread, which executes it in a transaction on the files.
 //!
 //! - `calls`: the calls on their way to the thread; `worker`: the thread; `steps`: what it does for each; `registry`: the stores that the process has open.
-//! - `seat`, `waiters`: the calls of this process that wait; `mailbox`, `peers`: how processes tell each other; `revocations`: and how, that a lock was revoked.
+//! - `seat`, `waiters`: the calls of this process that wait; `mailbox`, `peers`: how processes tell each other; `watched`: what else they learn of each other.
 //! - `table`: the steps on locks; `queue`: the steps on queues; `record`: how they are stored.
 //! - `store`: transactions; `files`: the files, and when they are replaced; `folder`, `lock_file`, `header`, `database`: one of them each; `check`: looks for damage.
 //! - `machine`, `filesystem`: where a store works; `failure`: why it does not.
@@ -25,12 +25,12 @@ mod peers;
 mod queue;
 mod record;
 mod registry;
-mod revocations;
 mod seat;
 mod steps;
 mod store;
 mod table;
 mod waiters;
+mod watched;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -46,9 +46,9 @@ use self::failure::Failure;
 use self::folder::Folder;
 pub use self::machine::Machine;
 use self::registry::{User, check_process};
-use self::revocations::Revoked;
 use self::seat::Seat;
-use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome};
+use self::watched::Revoked;
+use crate::store::{Cache, CacheError, Change, DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome};
 use crate::time::{after, now};
 
 /// A store that the processes of one machine share, without a server. Linux only.
@@ -293,6 +293,16 @@ impl Cache for Local {
         }
     }
 
+    async fn listen_for_change(&self, _: &str) -> Result<Change, CacheError> {
+        let (local, mut changes) = (self.clone(), self.user.calls.changes.subscribe());
+        self.call(Request::Listen { to_changes: true }).await?;
+        Ok(Box::pin(async move {
+            // The sender lives as long as the store.
+            let _local = local;
+            _ = changes.changed().await;
+        }))
+    }
+
     async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {
         self.call(Request::Announce(Revoked { fence: revision, key: key.to_owned() })).await.map(|_| ())
     }
@@ -300,7 +310,7 @@ impl Cache for Local {
     async fn listen_for_revocation(&self, key: &str, revision: u64) -> Option<Revocation> {
         let (local, key) = (self.clone(), key.to_owned());
         let mut revocations = self.user.calls.revocations.subscribe();
-        self.call(Request::Listen).await.ok()?;
+        self.call(Request::Listen { to_changes: false }).await.ok()?;
         Some(Box::pin(async move {
             // The sender lives as long as the store.
             let _local = local;

@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::folder::Folder;
 use super::mailbox::{Delivery, Message, Sender};
 use super::record::Waiter;
-use super::revocations::Revoked;
 use super::waiters::Waiters;
+use super::watched::Revoked;
 use crate::store::Stored;
 
 /// The waiters of this process.

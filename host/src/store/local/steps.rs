@@ -95,7 +95,7 @@ pub(super) fn step(
             table.peers.announce(revoked)?;
             Answer::Announced
         }
-        Request::Listen => Answer::Listening,
+        Request::Listen { .. } => Answer::Listening,
         Request::QueueLen { key } => Answer::Count(table.queue_len(key)?),
     }))
 }

@@ -10,12 +10,12 @@ use super::calls::{Answer, Batch, Call, Calls, Request};
 use super::failure::Failure;
 use super::mailbox::{MAY_OVERFLOW, Mailbox, Message};
 use super::peers::{Events, Here};
-use super::revocations::Watched;
 use super::seat::Shared;
 use super::steps::{Effect, Seen, look, step};
 use super::store::Store;
 use super::table::Caller;
 use super::waiters::{Waiters, due};
+use super::watched::Watched;
 use crate::random::Random;
 use crate::time::{Moment, now};
 
@@ -29,7 +29,7 @@ pub(super) struct Worker {
     calls: Arc<Calls>,
     waiters: Waiters,
     mailbox: Option<Mailbox>,
-    /// While callers listen for revocations.
+    /// While callers listen for revocations or changes.
     watched: Option<Watched>,
     /// Waits to withdraw.
     abandoned: Vec<Arc<Shared>>,
@@ -98,22 +98,36 @@ impl Worker {
         ready && polled[0].any().unwrap_or(true)
     }
 
-    /// Tells the callers that listen of a revocation.
+    /// Tells the callers that listen what the files say.
     fn tell_listeners(&mut self) {
-        if self.calls.revocations.receiver_count() == 0 {
-            self.watched = None;
+        let Calls { revocations, changes, .. } = &*self.calls;
+        if changes.receiver_count() == 0 {
+            self.watched.iter_mut().for_each(Watched::ignore_changes);
+            self.watched.take_if(|_| revocations.receiver_count() == 0);
         }
-        if let Some(revoked) = self.watched.as_ref().and_then(Watched::news) {
-            self.calls.revocations.send_replace(revoked);
+        let Some(news) = self.watched.as_ref().map(Watched::news) else { return };
+        if let Some(revoked) = news.revoked {
+            revocations.send_replace(revoked);
+        }
+        if news.has_changed {
+            changes.send_replace(());
         }
     }
 
-    /// Watches for revocations, if a caller is to listen.
+    /// Watches what a caller listens to.
     fn watch(&mut self, calls: &[Call]) -> Result<(), Failure> {
-        let listens = calls.iter().any(|call| matches!(call.request, Request::Listen));
-        if let (true, None, Some(folder)) = (listens, &self.watched, self.store.folder()) {
-            let watched = Watched::open(folder).map_err(|error| Failure::of_system(&folder.path, &error))?;
-            self.watched = Some(watched);
+        let Some(folder) = self.store.folder() else { return Ok(()) };
+        let failed = |error| Failure::of_system(&folder.path, &error);
+        for call in calls {
+            let Request::Listen { to_changes } = call.request else { continue };
+            let watched = match self.watched.take() {
+                Some(watched) => watched,
+                None => Watched::open(folder).map_err(failed)?,
+            };
+            let watched = self.watched.insert(watched);
+            if to_changes {
+                watched.watch_changes(folder).map_err(failed)?;
+            }
         }
         Ok(())
     }
@@ -167,7 +181,7 @@ impl Worker {
         let (calls, looks) = match self.watch(&calls) {
             Ok(()) => (calls, looks),
             Err(failure) => {
-                let (listen, rest) = calls.into_iter().partition(|call| matches!(call.request, Request::Listen));
+                let (listen, rest) = calls.into_iter().partition(|call| matches!(call.request, Request::Listen { .. }));
                 self.fail(listen, &[], &failure);
                 (rest, looks)
             }

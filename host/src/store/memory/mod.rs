@@ -17,7 +17,8 @@ use self::table::{FirstStep, Table};
 use self::waiter::Waiter;
 use crate::environment::Environment;
 use crate::store::{
-    Cache, CacheError, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, Revocation, SetOutcome, Vote, VoteOutcome,
+    Cache, CacheError, Change, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, Revocation, SetOutcome, Vote,
+    VoteOutcome,
 };
 use crate::time::now;
 
@@ -145,6 +146,10 @@ impl Cache for Memory {
 
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         Ok(self.table().0.keys())
+    }
+
+    async fn listen_for_change(&self, _: &str) -> Result<Change, CacheError> {
+        Ok(Box::pin(self.table().0.changes.clone().notified_owned()))
     }
 
     async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {

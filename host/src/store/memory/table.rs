@@ -19,6 +19,8 @@ pub(super) struct Table {
     pub(super) clock: WallClock,
     last_revision: u64,
     last_ticket: u64,
+    /// Notifies those that listen for changes of any key.
+    pub(super) changes: Arc<Notify>,
     /// The values that were withdrawn a short time ago, and until when they are refused.
     withdrawn: VecDeque<(Instant, Box<str>, Box<str>)>,
 }
@@ -130,6 +132,7 @@ impl Table {
         let outcome = self.extend_if_equal(key, if replaced { replacement } else { value }, ttl, now)?;
         if let (ExtendOutcome::Extended(_), Some(slot)) = (outcome, self.slots.get_mut(key)) {
             slot.value = replacement.into();
+            self.changes.notify_waiters();
         }
         Ok(outcome)
     }
@@ -261,6 +264,7 @@ impl Table {
         expires: Instant,
         queue: Option<Box<Queue>>,
     ) -> Stored {
+        self.changes.notify_waiters();
         self.expiries.insert((expires, key.clone()));
         self.slots.insert(key, Slot { value, revision, expires, queue, changed: None });
         Stored { revision, deadline: expires }
@@ -271,6 +275,7 @@ impl Table {
         let Some((key, slot)) = self.slots.remove_entry(key) else { return };
         let place = (slot.expires, key);
         self.expiries.remove(&place);
+        self.changes.notify_waiters();
         if let Some(changed) = slot.changed {
             changed.notify_waiters();
         }

@@ -39,8 +39,8 @@ use redis::{RedisError, RedisResult, cmd};
 use crate::environment::Environment;
 use crate::random::Random;
 use crate::store::{
-    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, Revocation, SetOutcome, Stored,
-    Vote, VoteOutcome,
+    Cache, CacheError, Change, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, Revocation, SetOutcome,
+    Stored, Vote, VoteOutcome,
 };
 use crate::time::{YEAR, millis_ceil};
 use address::Address;
@@ -435,6 +435,10 @@ impl Cache for Redis {
             "absent" => Ok(None),
             _ => Err(self.translate(malformed())),
         }
+    }
+
+    async fn listen_for_change(&self, key: &str) -> Result<Change, CacheError> {
+        self.listen_for_changes(key).await
     }
 
     async fn announce_revocation(&self, key: &str, revision: u64) -> Result<(), CacheError> {

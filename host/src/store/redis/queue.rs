@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use redis::RedisResult;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::keys::{Keys, SEPARATOR};
@@ -11,8 +12,8 @@ use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
 use super::script::{Invocation, Mark, Script, script};
 use super::{Redis, millis};
-use crate::store::{CacheError, ErrorKind, SetOutcome, Stored};
-use crate::time::now;
+use crate::store::{CacheError, Change, ErrorKind, SetOutcome, Stored};
+use crate::time::{YEAR, after, now};
 
 pub(super) static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "final", "enqueue");
 
@@ -29,6 +30,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 const CONFIRM_DELAY: Duration = Duration::from_millis(100);
 /// The value in the queue entry of a caller that only watches. All watchers of a client share one entry, so abandoned entries do not pile up.
 const WATCH: &str = "watch";
+/// The same for a caller that listens for changes, and its ticket, which makes it the head of the queue.
+const LISTEN: &str = "listen";
+const LISTENER_TICKET: u64 = 1;
 /// How often a waiter tries again whose server is away.
 const OUTAGE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -96,6 +100,27 @@ impl Redis {
         Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
             .watch()
             .await
+    }
+
+    /// Begins to listen for changes of the key: the server tells before it gives the key to another value, or frees it.
+    pub(super) async fn listen_for_changes(&self, name: &str) -> Result<Change, CacheError> {
+        let (redis, name, (listens, begins)) = (self.clone(), name.to_owned(), oneshot::channel());
+        let mut change: Change = Box::pin(async move {
+            let keys = redis.keys(&name);
+            let channel = keys.channel(redis.connection.client_id());
+            let entry = [redis.connection.client_id(), "0", LISTEN].join(&SEPARATOR.to_string());
+            let place = Place { channel: &channel, queue: &keys.queue, name: &name, value: LISTEN, entry: &entry };
+            let (subscriber, ends) = (redis.subscriber(place), after(now(), YEAR));
+            let (redis, keys, channel, entry, value) = (&redis, &keys, &channel[..], &entry[..], LISTEN);
+            let (ttl, ticket, retried) = (Duration::ZERO, LISTENER_TICKET, false);
+            Waiter { redis, keys, value, ttl, channel, entry, subscriber, ticket, retried, ends }.listen(listens).await;
+        });
+        tokio::select! {
+            biased;
+            // It ends sooner only if it tells why.
+            begun = begins => begun.unwrap_or(Ok(())).map(|()| change),
+            () = &mut change => Ok(change),
+        }
     }
 
     pub(super) fn subscriber<'a>(&self, place: Place<'a>) -> Subscriber<'a> {
@@ -174,6 +199,30 @@ impl Waiter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns when the server has told of a change, or fails.
+    async fn listen(mut self, listens: oneshot::Sender<Result<(), CacheError>>) {
+        let mut listens = Some(listens);
+        loop {
+            let entered = match self.subscribe(false).await {
+                Ok(_) => self.enqueue(true).await,
+                Err(error) => Err(error),
+            };
+            let (began, interval) = match entered {
+                Ok(Enqueued::Queued(interval)) => (Ok(()), Some(interval)),
+                Ok(Enqueued::Stored(_) | Enqueued::Free) => (Ok(()), None),
+                Err(error) => (Err(error), None),
+            };
+            if let Some(listens) = listens.take() {
+                // It fails if the listener is gone.
+                _ = listens.send(began);
+            }
+            let Some(interval) = interval else { return };
+            if timeout(interval, self.subscriber.woken()).await.is_ok() {
+                return;
+            }
+        }
     }
 
     /// Makes the server notify this client, unless it does already. Before that, an attempt may spare the subscription; it overtakes no

@@ -1,12 +1,14 @@
 -- Enters the queue, or confirms an entry; or takes the lock if it is free and no live waiter is ahead.
 -- KEYS: lock, fence counter, queue, grace, withdrawn mark, and the client's key for a report.
--- ARGV: use-by, ms to keep the mark or 0, value, time to live in ms or 0 to watch, queue entry, ticket or 0, ms until the queue expires, ms until the client's
+-- ARGV: use-by, ms to keep the mark or 0, value, time to live in ms or 0 to watch, queue entry, ticket or 0 (1 to watch a free lock, too), ms until the queue expires, ms until the client's
 -- key does, the client's channel.
 -- Returns the time, and `stored`, fence, ms left; or `queued`, ticket, whether it was added, and after a report the ms left or -1, how
 -- many are ahead, whether the client is subscribed here, and the value under the key; or `free` to an entry that only watches; or `withdrawn`; or `late`.
 local lock, counter, queue, grace, withdrawn, client = unpack(KEYS)
 local keep_mark, value, ttl, entry, ticket, keep, keep_client, channel = unpack(ARGV, 2)
 local watches, now = ttl == '0', clock()
+-- One that watches a free lock is told before all others, and hands it to no one: two of them would wake each other for ever.
+local watches_free = watches and ticket == '1'
 if now > tonumber(ARGV[1]) then
   return {now, 'late'}
 end
@@ -18,7 +20,7 @@ if present and holds(present, value) then
   return final(withdrawn, keep_mark, {now, 'stored', tonumber(fence), redis.call('PTTL', lock)})
 elseif is_withdrawn then
   return {now, 'withdrawn'}
-elseif not present then
+elseif not present and not watches_free then
   -- What is not a string is nil here, too.
   read(lock)
   if redis.call('EXISTS', queue) == 0 or (watches and not serve(lock, counter, queue, grace, now)) then

@@ -1,15 +1,17 @@
-//! How processes tell each other that a lock was taken from its holder.
+//! How processes learn that a lock was taken from its holder, and that any lock has changed.
 //!
-//! A process that revokes a lock writes to a file in the folder. Those that hold locks watch the file.
+//! A process that revokes a lock writes to a file in the folder, which those that hold locks watch. Each change is written to the lock file, which
+//! those watch that show the state of a lock.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use super::folder::Folder;
+use super::lock_file;
 
 const NAME: &str = "revoked";
 const FENCE_LENGTH: usize = 8;
@@ -23,10 +25,24 @@ pub(super) struct Revoked {
     pub(super) key: String,
 }
 
-/// The file, watched.
+/// The files, watched.
 pub(super) struct Watched {
     file: File,
     inotify: Inotify,
+    revocations: WatchDescriptor,
+    /// Only while callers listen for changes: there are many.
+    changes: Option<WatchDescriptor>,
+}
+
+/// What the files say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    pub(super) revoked: Option<Revoked>,
+    pub(super) has_changed: bool,
+}
+
+fn add_watch(inotify: &Inotify, folder: &Folder, name: &str) -> io::Result<WatchDescriptor> {
+    Ok(inotify.add_watch(&folder.file(name), AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DONT_FOLLOW)?)
 }
 
 impl Revoked {
@@ -46,18 +62,34 @@ impl Revoked {
 impl Watched {
     pub(super) fn open(folder: &Folder) -> io::Result<Self> {
         let (file, inotify) = (folder.open_file(NAME)?, Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?);
-        inotify.add_watch(&folder.file(NAME), AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_DONT_FOLLOW)?;
-        Ok(Self { file, inotify })
+        let revocations = add_watch(&inotify, folder, NAME)?;
+        Ok(Self { file, inotify, revocations, changes: None })
     }
 
-    /// What the file says, if it was written to.
-    pub(super) fn news(&self) -> Option<Revoked> {
-        let is_written = self.inotify.read_events().is_ok_and(|events| !events.is_empty());
+    pub(super) fn watch_changes(&mut self, folder: &Folder) -> io::Result<()> {
+        if self.changes.is_none() {
+            self.changes = Some(add_watch(&self.inotify, folder, lock_file::NAME)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn ignore_changes(&mut self) {
+        if let Some(changes) = self.changes.take() {
+            // If this fails, the watch ends with all others.
+            _ = self.inotify.rm_watch(changes);
+        }
+    }
+
+    /// What the files say, if they were written to.
+    pub(super) fn news(&self) -> News {
+        let events = self.inotify.read_events().unwrap_or_default();
+        let is_written = |watched| events.iter().any(|event| Some(event.wd) == watched);
         let mut bytes = [0; MAX_LENGTH];
-        is_written.then(|| {
+        let revoked = is_written(Some(self.revocations)).then(|| {
             let length = self.file.read_at(&mut bytes, 0).unwrap_or_default();
             Revoked::parse(&bytes[..length]).unwrap_or_default()
-        })
+        });
+        News { revoked, has_changed: self.changes.is_some() && is_written(self.changes) }
     }
 }
 
@@ -76,11 +108,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (folder, _) = Folder::open(folder.path(), false).unwrap();
         let watched = Watched::open(&folder).unwrap();
-        assert_eq!(watched.news(), None);
+        assert_eq!(watched.news(), News::default());
         for key in ["a longer name", "job", ""] {
             let revoked = Revoked { fence: u64::MAX, key: key.to_owned() };
             revoked.announce(&folder).unwrap();
-            assert_eq!(watched.news(), Some(revoked));
+            assert_eq!(watched.news().revoked, Some(revoked));
         }
     }
 
