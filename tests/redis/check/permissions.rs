@@ -15,6 +15,9 @@ async fn a_user_with_the_rule_of_the_documentation_lacks_nothing() {
     assert_found(&findings, "permissions", Status::Ok, "the user locker");
     assert_found(&findings, "persistence", Status::Warning, "unknown: the user locker may not read it");
     assert_found(&findings, "hand-off", Status::Ok, "takes");
+    permit(&server, &["+config|get"]).await;
+    let findings = check(&with_login(&server.url(), "locker:secret")).await;
+    assert!(findings.iter().all(|finding| finding.status == Status::Ok), "{findings:#?}");
 }
 
 /// Every user may run `HELLO`, and a lock can do without `INFO`.
@@ -40,6 +43,7 @@ async fn each_command_of_the_rule_is_missed_by_a_user_without_it() {
 #[case::all_commands(&["nocommands"], "commands", "ACL SETUSER locker +")]
 #[case::its_keys(&["resetkeys", "~other:*"], "keys", "ACL SETUSER locker ~lock:*")]
 #[case::keys_of_its_own(&["resetkeys", "~lock:[!-~]*"], "keys", "ACL SETUSER locker ~lock:*")]
+#[case::keys_of_waiters(&["resetkeys", "~lock:[!-~]*", "~lock:\u{1f}[fqw]*"], "keys", "ACL SETUSER locker ~lock:*")]
 #[case::its_channels(&["resetchannels"], "channels", "ACL SETUSER locker &lock:*")]
 #[case::channels_of_its_own(&["resetchannels", "&other:*"], "channels", "ACL SETUSER locker &lock:*")]
 #[tokio::test]

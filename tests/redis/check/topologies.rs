@@ -1,14 +1,15 @@
 //! Replicas, clusters, sentinels and quorums.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use locker_host::{Cache, Finding, Quorum, QuorumMember, Status};
+use locker_host::{Cache, Finding, Quorum, QuorumMember, Redis, Status};
+use nix::sys::signal::{Signal, kill};
 use rstest::rstest;
 
 use super::super::refusals::permit;
 use super::{KEEPS_ALL, assert_found, check, failures, start, with_login};
-use crate::harness::{Cluster, Sentinels, until};
+use crate::harness::{Cluster, LONG, Sentinels, until};
 
 #[tokio::test]
 async fn a_replica_is_found_with_its_primary() {
@@ -74,11 +75,14 @@ async fn a_user_of_a_cluster_who_lacks_permissions_on_one_node_is_told_which() {
     assert_eq!(finding.remedy.as_deref(), Some("ACL SETUSER locker +publish +subscribe"));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_primary_that_is_down_is_found() {
-    let mut cluster = Cluster::start().await;
-    cluster.nodes[1].kill();
-    let findings = check(&cluster.url()).await;
+async fn a_primary_that_is_away_is_found(#[values(Signal::SIGKILL, Signal::SIGSTOP)] signal: Signal) {
+    let cluster = Cluster::start().await;
+    kill(cluster.nodes[1].pid(), signal).unwrap();
+    let started = Instant::now();
+    let findings = Redis::open(&cluster.url()).unwrap().timeout(Duration::from_secs(1)).check().await;
+    assert!(started.elapsed() < LONG / 2, "{findings:#?}");
     let stores = [format!("Redis at 127.0.0.1:{}", cluster.nodes[1].port()), "the Redis cluster".to_owned()];
     let is_about_it = |finding: &&Finding| stores.iter().any(|store| finding.store.starts_with(store));
     assert!(failures(&findings).iter().any(is_about_it), "{findings:#?}");
