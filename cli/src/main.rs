@@ -4,8 +4,7 @@
 //!
 //! - `args`: the command line; `cache`: the store that it names.
 //! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and
-//!   `completions`).
-//!   `extend` and `list` are one call each.
+//!   `completions`). `extend` and `list` are one call each.
 //! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile.
 //! - `output`: messages, tokens and JSON; `exit_code`: the exit codes.
 
