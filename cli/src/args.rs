@@ -29,7 +29,7 @@ Exit codes:
   69   the cache is unavailable
   74   the lock was lost, or granted too late to count
   75   the lock is held by another (exec: see -E)
-  78   refused or misconfigured
+  78   refused or misconfigured; for check: there is a failure
   126  the command cannot be executed
   127  the command was not found
   128+N ended by signal N
@@ -114,6 +114,11 @@ pub(crate) enum Command {
     ///
     /// This looks at every key in the store, a thousand at a time.
     List,
+    /// Check that locks work on the cache: reachability, permissions, settings that lose locks, clocks, speed
+    ///
+    /// It takes locks of its own only. With --quiet it shows what is not ok, and with --json one document with all findings. It exits
+    /// with 0 if there is no failure, and with 78 otherwise; a warning is no failure.
+    Check,
     /// Run a command while holding a lock
     Exec(Exec),
     /// Run sandboxed plugins that share locks

@@ -75,7 +75,7 @@ impl Store<'_> {
 /// The store in a folder. A relative path would name another one in each directory.
 fn open_local(path: &str) -> Result<Local> {
     if !Path::new(path).is_absolute() {
-        bail!(CliError(Exit::Refused, format!("local:{path} has no absolute path: write local:/PATH, or local alone")));
+        bail!(CliError(Exit::Refused, format!("local:{path} has no absolute path; write local:/PATH, or local alone")));
     }
     Ok(Local::open(path).map_err(refused)?)
 }

@@ -3,8 +3,8 @@
 //! # Layout
 //!
 //! - `args`: the command line; `cache`: the store that it names.
-//! - A file for each subcommand: `lock`, `unlock`, `status`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and `completions`).
-//!   `extend` and `list` are one call each.
+//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and
+//!   `completions`). `extend` and `list` are one call each.
 //! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile.
 //! - `output`: messages, tokens and JSON; `exit_code`: the exit codes.
 
@@ -12,6 +12,7 @@ mod acquire;
 mod args;
 mod bench;
 mod cache;
+mod check;
 mod component;
 mod exec;
 mod exit_code;
@@ -151,6 +152,9 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
                 certificate: args.cert.as_deref().zip(args.key.as_deref()),
                 timeout: args.timeout,
             };
+            if matches!(command, Command::Check) {
+                return check::check(&store, report).await;
+            }
             let locker = store.locker()?;
             let exit = with_locker(&locker, command, report).await.unwrap_or_else(|error| failed(&error, report));
             if exit != Exit::Lost {
@@ -183,6 +187,7 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
         Command::Exec(exec) => exec::exec(locker, exec, report).await,
         Command::Run(run) => run::run(locker, run, report).await,
         Command::Bench(_)
+        | Command::Check
         | Command::Component { .. }
         | Command::Wit
         | Command::Completions { .. }

@@ -138,7 +138,7 @@ pub use store::memory::Memory;
 pub use store::quorum::Quorum;
 #[cfg(feature = "redis")]
 pub use store::redis::Redis;
-pub use store::{Cache, CacheError, ErrorKind, QuorumMember};
+pub use store::{Cache, CacheError, ErrorKind, Finding, QuorumMember, Status};
 pub use watch::Watch;
 
 /// What a [`Cache`] stores and answers, by the names of the WIT interface `cache`.

@@ -12,8 +12,8 @@ use crate::hold::grant::grant;
 use crate::hold::{Guard, LostReason};
 use crate::time::least_left;
 use crate::{
-    Cache, Error, ErrorKind, ExtendOutcome, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome, Watch,
-    WithOutcome,
+    Cache, Error, ErrorKind, ExtendOutcome, Finding, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome,
+    Watch, WithOutcome,
 };
 
 /// Takes, releases and extends locks.
@@ -299,6 +299,29 @@ impl Locker {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Looks for what may keep locks from working on the store: reachability, permissions, settings that lose locks, clocks, and what a
+    /// lock costs. The findings are in the order in which they were made. It takes locks of its own only, and leaves nothing in the
+    /// store that does not expire within seconds, besides the fence counter of each server.
+    ///
+    /// A store that cannot be used is a finding, too.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// use locker_host::{Locker, Memory, Status};
+    ///
+    /// let findings = Locker::new(Memory::default())?.check().await;
+    /// for finding in &findings {
+    ///     println!("{}: {} {}", finding.status.name(), finding.subject, finding.found);
+    /// }
+    /// assert!(findings.iter().all(|finding| finding.status < Status::Failure));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check(&self) -> Vec<Finding> {
+        self.0.cache().check().await
     }
 
     /// Ends the calls that are still under way, in all clones, with [`ErrorKind::Unavailable`], and refuses new ones.

@@ -1,6 +1,7 @@
 //! The command `locker`.
 
 mod bench;
+mod check;
 mod container;
 mod cron;
 mod exec;

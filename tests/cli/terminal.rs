@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use crate::harness::{Command, LONG, RedisServer, rogue, until};
 
 /// A terminal and what a process has of it. Processes of other tests do not inherit it.
-fn terminal() -> (File, File) {
+pub(super) fn terminal() -> (File, File) {
     let terminal = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();

@@ -1,5 +1,6 @@
 //! What every store must do: granting, waiting, holding, releasing.
 
+mod check;
 mod compilation_cache;
 mod complete;
 mod component;

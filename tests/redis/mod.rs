@@ -1,5 +1,6 @@
 //! Redis in its topologies, its faults, and quorums.
 
+mod check;
 mod cluster;
 mod faults;
 mod fidelity;

@@ -14,12 +14,12 @@ fn assert_told<T: std::fmt::Debug>(outcome: Result<T, Error>, kind: ErrorKind, w
     assert!(error.to_string().contains(words), "{error}");
 }
 
-fn with_login(server: &RedisServer, login: &str) -> Locker {
+pub(super) fn with_login(server: &RedisServer, login: &str) -> Locker {
     Locker::new(Redis::open(&server.url().replace("://", &format!("://{login}@"))).unwrap()).unwrap()
 }
 
 /// Makes a user with the rule that the page about stores has, and more.
-async fn permit(server: &RedisServer, more: &[&str]) {
+pub(super) async fn permit(server: &RedisServer, more: &[&str]) {
     const PAGE: &str = include_str!("../../docs/stores.md");
     let rule = PAGE.lines().find(|line| line.starts_with("ACL SETUSER locker")).expect("the page has a rule");
     let rule = rule.replace(">PASSWORD", ">secret");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use locker_host::{ErrorKind, Locker, Quorum, QuorumMember, Redis, UnlockOutcome};
+use locker_host::{Cache, ErrorKind, Locker, Quorum, QuorumMember, Redis, Status, UnlockOutcome};
 
 use crate::harness::{Cluster, Command, LONG, Ran, Sentinels, Tls, granted, held, until};
 
@@ -24,6 +24,16 @@ async fn a_server_of_an_unknown_authority_is_not_trusted() {
     let error = locker.lock("job", LONG).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn a_check_says_whether_the_connection_is_over_tls_and_what_it_lacks() {
+    let tls = Tls::start().await;
+    let (untrusting, pem) = (Redis::open(&tls.url()).unwrap(), std::fs::read(tls.authority()).unwrap());
+    let findings = untrusting.clone().root_certificates(pem).check().await;
+    assert!(findings[0].status == Status::Ok && findings[0].found.contains("over TLS"), "{findings:?}");
+    let findings = untrusting.check().await;
+    assert!(findings[0].remedy.as_ref().is_some_and(|remedy| remedy.contains("--ca FILE")), "{findings:?}");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The output: messages on standard error for people, tokens and JSON on standard output for programs.
 //!
-//! - `stderr`: messages that hold up nothing; `prefixed`: the lines of plugins.
+//! - `stderr`: messages that hold up nothing; `prefixed`: the lines of plugins; `findings`: those of a check.
 
+mod findings;
 pub(crate) mod prefixed;
 pub(crate) mod stderr;
 

@@ -2,10 +2,13 @@
 //!
 //! - `memory`, `local`, `redis`, `quorum`: the stores. Each queues its waiters itself.
 //! - `member`: what a quorum needs of its members; `orphan_cleanup`: withdraws values whose caller was cancelled; `error`: errors.
+//! - `finding`: what a check of a store found; `measure`: what a lock costs on any store.
 
 mod error;
+mod finding;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(crate) mod local;
+mod measure;
 mod member;
 pub(crate) mod memory;
 pub(crate) mod orphan_cleanup;
@@ -21,6 +24,7 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 
 pub use self::error::{CacheError, ErrorKind};
+pub use self::finding::{Finding, Status};
 pub use self::member::{QuorumMember, Vote, VoteOutcome};
 use crate::time::{elapsed, now};
 
@@ -237,6 +241,14 @@ pub trait Cache: Send + Sync + 'static {
     /// [`CacheError`]; `Denied` from a store that does not implement this.
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         Err(CacheError::new(ErrorKind::Denied, "this cache does not list its keys"))
+    }
+
+    /// Looks for what may keep locks from working on this store: what [`Locker::check`](crate::Locker::check) is made of. It uses keys that
+    /// no caller locks, touches no others, and leaves nothing that does not expire within seconds.
+    ///
+    /// This default takes and releases a lock, and hands it over to a caller that waits, a few times each.
+    async fn check(&self) -> Vec<Finding> {
+        measure::measure(self, "the store", &measure::unused_key()).await
     }
 }
 

@@ -32,19 +32,19 @@ impl Failure {
         let path = path.display();
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOSPC | Errno::EDQUOT) => Self::unavailable(format!(
-                "no space is left for the local store at {path}: free some, or use another location"
+                "no space is left for the local store at {path}; free some, or use another location"
             )),
             Some(Errno::EACCES | Errno::EPERM) => Self::denied(format!(
-                "this user may not use the local store at {path} ({error}): change its permissions, or use another location"
+                "this user may not use the local store at {path} ({error}); change its permissions, or use another location"
             )),
             Some(Errno::EROFS) => Self::denied(format!(
-                "the local store at {path} is on a file system that is read-only: use another location"
+                "the local store at {path} is on a file system that is read-only; use another location"
             )),
             Some(Errno::ELOOP | Errno::ENOTDIR) => Self::denied(format!(
-                "the local store at {path} is a symbolic link, or not what it should be: remove it, or use another location"
+                "the local store at {path} is a symbolic link, or not what it should be; remove it, or use another location"
             )),
             Some(Errno::ENOENT) => {
-                Self::invalid(format!("the folder above the local store at {path} does not exist: create it"))
+                Self::invalid(format!("the folder above the local store at {path} does not exist; create it"))
             }
             _ => Self::unavailable(format!("the local store at {path} failed: {error}")),
         }

@@ -61,7 +61,7 @@ impl Files {
 
     pub(super) fn another_kernel(&self) -> Failure {
         Failure::denied(format!(
-            "the local store at {} is in use by another machine: use a folder on a disk of this machine, or Redis",
+            "the local store at {} is in use by another machine; use a folder on a disk of this machine, or Redis",
             self.folder.path.display()
         ))
     }

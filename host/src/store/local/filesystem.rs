@@ -40,13 +40,34 @@ fn refused(kind: i64) -> Option<&'static str> {
     REFUSED.iter().find(|(number, _)| *number == kind & 0xFFFF_FFFF).map(|(_, name)| *name)
 }
 
-pub(super) fn check(folder: impl AsFd, path: &Path) -> Result<(), Failure> {
+/// Those that people usually have. A store may be on any that is not refused.
+const USUAL: [(i64, &str); 7] = [
+    (0xEF53, "ext4"),
+    (0x5846_5342, "XFS"),
+    (0x9123_683E, "Btrfs"),
+    (0x2FC1_2FC1, "ZFS"),
+    (0xF2F5_2010, "F2FS"),
+    (0x0102_1994, "tmpfs"),
+    (0x794C_7630, "overlay"),
+];
+
+/// The name of the file system of a folder, or its number.
+pub(super) fn name(folder: impl AsFd, path: &Path) -> Result<String, Failure> {
+    let kind = kind(folder, path)? & 0xFFFF_FFFF;
+    let usual = USUAL.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name);
+    Ok(usual.map_or_else(|| format!("of the kind 0x{kind:x}"), str::to_owned))
+}
+
+fn kind(folder: impl AsFd, path: &Path) -> Result<i64, Failure> {
     let statfs = fstatfs(folder).map_err(|error| Failure::of_system(path, &error.into()))?;
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "its type depends on the architecture")]
-    let kind = statfs.filesystem_type().0 as i64;
-    refused(kind).map_or(Ok(()), |name| {
+    Ok(statfs.filesystem_type().0 as i64)
+}
+
+pub(super) fn check(folder: impl AsFd, path: &Path) -> Result<(), Failure> {
+    refused(kind(folder, path)?).map_or(Ok(()), |name| {
         Err(Failure::denied(format!(
-            "the local store at {} is on a file system of another kind ({name}), which other machines may share: \
+            "the local store at {} is on a file system of another kind ({name}), which other machines may share; \
             use a folder on a disk of this machine, or Redis",
             path.display()
         )))

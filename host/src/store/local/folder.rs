@@ -134,17 +134,17 @@ fn check_owner(path: &Path, metadata: &fs::Metadata, is_private: bool) -> Result
     let (user, owner, mode, path) = (geteuid(), Uid::from_raw(metadata.uid()), metadata.mode(), path.display());
     if mode & STICKY != 0 && mode & 0o022 != 0 {
         return Err(Failure::denied(format!(
-            "{path} is a folder for the files of all programs: name a folder in it for the local store"
+            "{path} is a folder for the files of all programs; name a folder in it for the local store"
         )));
     }
     if owner != user && (is_private || (!owner.is_root() && mode & 0o022 == 0)) {
         return Err(Failure::denied(format!(
-            "the folder {path} of the local store belongs to user {owner}, not to user {user}: remove it, or use another location"
+            "the folder {path} of the local store belongs to user {owner}, not to user {user}; remove it, or use another location"
         )));
     }
     if is_private && mode & 0o077 != 0 {
         return Err(Failure::denied(format!(
-            "other users may use the folder {path} of the local store: run chmod 700 {path}"
+            "other users may use the folder {path} of the local store; run chmod 700 {path}"
         )));
     }
     Ok(())

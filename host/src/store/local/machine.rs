@@ -25,7 +25,7 @@ impl Machine {
         let text = fs::read_to_string(BOOT_ID).unwrap_or_default();
         let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
         let boot_id = u128::from_str_radix(&digits, 16).map_err(|_| {
-            Failure::denied(format!("a local store needs {BOOT_ID}, and it cannot be read: mount /proc"))
+            Failure::denied(format!("a local store needs {BOOT_ID}, and it cannot be read; mount /proc"))
         })?;
         // Kernels before 5.6 have no such namespaces.
         let time_namespace = fs::metadata(Path::new("/proc/self/ns/time")).map_or(0, |file| file.ino());

@@ -8,7 +8,7 @@
 //! - `seat`, `waiters`: the calls of this process that wait; `mailbox`, `peers`: how processes tell each other; `watched`: what else they learn of each other.
 //! - `table`: the steps on locks; `queue`: the steps on queues; `record`: how they are stored.
 //! - `store`: transactions; `files`: the files, and when they are replaced; `folder`, `lock_file`, `header`, `database`: one of them each; `check`: looks for damage.
-//! - `machine`, `filesystem`: where a store works; `failure`: why it does not.
+//! - `machine`, `filesystem`: where a store works; `failure`: why it does not; `findings`: how well it does.
 
 mod calls;
 mod check;
@@ -16,6 +16,7 @@ mod database;
 mod failure;
 mod files;
 mod filesystem;
+mod findings;
 mod folder;
 mod header;
 mod lock_file;
@@ -48,7 +49,7 @@ pub use self::machine::Machine;
 use self::registry::{User, check_process};
 use self::seat::Seat;
 use self::watched::Revoked;
-use crate::store::{Cache, CacheError, Change, DeleteOutcome, Entry, ExtendOutcome, Revocation, SetOutcome};
+use crate::store::{Cache, CacheError, Change, DeleteOutcome, Entry, ExtendOutcome, Finding, Revocation, SetOutcome};
 use crate::time::{after, now};
 
 /// A store that the processes of one machine share, without a server. Linux only.
@@ -330,5 +331,9 @@ impl Cache for Local {
                 _ => return Err(unexpected()),
             }
         }
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        self.findings().await
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn check_process() -> Result<(), Failure> {
     if *PROCESS.get_or_init(|| this) == this {
         return Ok(());
     }
-    Err(Failure::denied("this process was forked from one that used a local store: fork first, and use the store then"))
+    Err(Failure::denied("this process was forked from one that used a local store; fork first, and use the store then"))
 }
 
 /// Closes and forgets a store that has no users. Answers whether it did.

@@ -69,7 +69,7 @@ impl Store {
             ReadHeader::Header(header) => files.header = header,
             ReadHeader::Newer(version) => {
                 return Err(Failure::denied(format!(
-                    "the local store at {} has the format {version} of a later version of locker: update this program, or use another location",
+                    "the local store at {} has the format {version} of a later version of locker; update this program, or use another location",
                     self.path.display()
                 )));
             }
@@ -88,7 +88,7 @@ impl Store {
         }
         if files.header.time_namespace != self.machine.time_namespace() {
             return Err(Failure::denied(format!(
-                "the local store at {} is used from another time namespace, in which clocks differ: use another location",
+                "the local store at {} is used from another time namespace, in which clocks differ; use another location",
                 self.path.display()
             )));
         }

@@ -277,7 +277,7 @@ impl<'a, 'b> Table<'a, 'b> {
         let fence = self.wall_micros.max(self.fence.saturating_add(1));
         if fence > MAX_FENCE {
             return Err(Failure::denied(format!(
-                "the local store at {} has no fencing tokens left, since the clock is centuries ahead: set it, and remove the store",
+                "the local store at {} has no fencing tokens left, since the clock is centuries ahead; set it, and remove the store",
                 self.path.display()
             )));
         }

@@ -16,9 +16,10 @@ use tokio::time::{sleep, sleep_until};
 use self::table::{FirstStep, Table};
 use self::waiter::Waiter;
 use crate::environment::Environment;
+use crate::store::measure::{measure, unused_key};
 use crate::store::{
-    Cache, CacheError, Change, DeleteOutcome, Entry, ExtendOutcome, QuorumMember, Revocation, SetOutcome, Vote,
-    VoteOutcome,
+    Cache, CacheError, Change, DeleteOutcome, Entry, ExtendOutcome, Finding, QuorumMember, Revocation, SetOutcome,
+    Status, Vote, VoteOutcome,
 };
 use crate::time::now;
 
@@ -169,6 +170,16 @@ impl Cache for Memory {
                 }
             }
         }))
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        const STORE: &str = "memory";
+        let found = "is of this process alone, and its locks end with it";
+        let scope = Finding::new(STORE, "scope", Status::Warning, found)
+            .remedy("name a local store, or Redis, if other processes are to share the locks");
+        let mut findings = vec![scope];
+        findings.extend(measure(self, STORE, &unused_key()).await);
+        findings
     }
 }
 

@@ -6,10 +6,11 @@
 //! - `candidate`: the rounds of votes in which a caller becomes the holder; `tally`: what the votes of a round decide; `ballots`: the
 //!   numbers of the rounds, of which the fencing tokens are made.
 //! - `deletion`: a release; `extension`: an extension, and the restoration of members that lost the lock.
-//! - `wait_queues`: the callers of this process that wait.
+//! - `wait_queues`: the callers of this process that wait. `check`: what the members find of themselves.
 
 mod ballots;
 mod candidate;
+mod check;
 mod deletion;
 mod extension;
 mod members;

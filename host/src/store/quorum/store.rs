@@ -12,7 +12,9 @@ use tokio::time::{sleep, timeout};
 use super::Quorum;
 use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
 use super::replies::{Replies, by_value, of_majority};
-use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Revocation, SetOutcome};
+use crate::store::{
+    Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Finding, Revocation, SetOutcome,
+};
 use crate::time::{after, now};
 
 #[async_trait]
@@ -153,6 +155,10 @@ impl Cache for Quorum {
             }
         }
         Err(self.failure(&replies))
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        self.findings().await
     }
 }
 

@@ -138,6 +138,16 @@ impl Address {
         self.info()?.redis_settings().password()
     }
 
+    /// The user. One without a password may be a misplaced password, and does not log in.
+    pub(super) fn user(&self) -> &str {
+        let settings = self.info().map(ConnectionInfo::redis_settings).filter(|settings| settings.password().is_some());
+        settings.and_then(|settings| settings.username()).unwrap_or("default")
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.first(), Some(ConnectionAddr::TcpTls { .. }))
+    }
+
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }

@@ -78,6 +78,13 @@ impl Connection {
         Self::new(self.address.clone(), settings)
     }
 
+    /// What connects to single servers, unless connections are simulated.
+    pub(super) fn network(&self) -> Option<Arc<Network>> {
+        let Settings { credentials, connector, .. } = &self.settings;
+        let network = Network { address: self.address.clone(), credentials: credentials.clone() };
+        connector.is_none().then(|| Arc::new(network))
+    }
+
     pub(super) fn address(&self) -> &Address {
         &self.address
     }

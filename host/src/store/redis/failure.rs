@@ -40,6 +40,9 @@ pub(super) fn translate_unsent(address: &Address, error: RedisError) -> CacheErr
     explain(address, error, hint).unsent()
 }
 
+/// What is said of a server without a command.
+pub(super) const NOT_OFFERED: &str = "does not offer a command that a lock needs";
+
 /// A server that does not know a command quotes what it was given.
 const QUOTES: &str = ", with args beginning";
 
@@ -110,6 +113,17 @@ const REFUSALS: [&str; 8] = [
     "Invalid command passed to server.acl_check_cmd",
 ];
 
+/// Whether a server refused something to this user.
+pub(super) fn is_refusal(said: &str) -> bool {
+    REFUSALS.iter().any(|refusal| said.contains(refusal))
+}
+
+/// The command that a user may not run, if a server refused that.
+pub(super) fn forbidden_command(said: &str) -> Option<&str> {
+    let (command, _) = said.split_once("permissions to run the '")?.1.split_once('\'')?;
+    Some(command)
+}
+
 fn classify(error: &RedisError, cluster: bool) -> (ErrorKind, String) {
     let said = said(error);
     by_words(error, &said).unwrap_or_else(|| by_kind(error, cluster, &said))
@@ -127,7 +141,7 @@ fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
     } else if says("NOAUTH") {
         (Denied, "asks for a login; put it into the URL: redis://USER:PASSWORD@HOST".into())
     } else if says("WRONGPASS") {
-        (Denied, "refuses the user name or password".into())
+        (Denied, "refuses the user name or password; correct the login in the URL".into())
     } else if says("DB index is out of range") {
         (Denied, "does not have this database; name a lower number in the URL".into())
     } else if said.contains("non local key") {
@@ -136,18 +150,18 @@ fn by_words(error: &RedisError, said: &str) -> Option<(ErrorKind, String)> {
     } else if says("cluster support disabled") {
         (Denied, "is not a cluster; address it as one server: redis://HOST".into())
     } else if error.code() == Some("DENIED") {
-        (Denied, "runs in protected mode: give it a password, and put that into the URL".into())
+        (Denied, "runs in protected mode; give it a password, and put that into the URL".into())
     } else if says("NOPROTO") {
-        (Denied, "does not speak RESP3: Redis 6.2 or later is needed".into())
+        (Denied, "does not speak RESP3; use Redis 6.2 or later".into())
     } else if says("without any password configured") || says("no password is set") {
         (Denied, "has no password, or not for this user; leave the login out of the URL".into())
     } else if says("OOM ") {
         (Unavailable, "is out of memory; give it more, or let other keys expire".into())
     } else if lower.contains("unknown command 'evalsha'") {
-        (Denied, "runs no scripts, and every step of a lock is one: permit EVALSHA and SCRIPT LOAD".into())
+        (Denied, "runs no scripts, and every step of a lock is one; permit EVALSHA and SCRIPT LOAD".into())
     } else if lower.contains("unknown command") {
-        (Denied, format!("does not offer a command that a lock needs: {said}"))
-    } else if REFUSALS.iter().any(|refusal| says(refusal)) {
+        (Denied, format!("{NOT_OFFERED}: {said}"))
+    } else if error.code() == Some("NOPERM") || is_refusal(said) {
         (Denied, format!("does not permit this user what a lock needs: {said}"))
     } else {
         return None;
@@ -159,7 +173,7 @@ fn by_kind(error: &RedisError, cluster: bool, said: &str) -> (ErrorKind, String)
     use ErrorKind::{Denied, Unavailable};
     match error.kind() {
         RedisKind::AuthenticationFailed => (Denied, format!("refuses the login: {said}")),
-        RedisKind::RESP3NotSupported => (Denied, "is too old: version 6.2 or later is needed".into()),
+        RedisKind::RESP3NotSupported => (Denied, "is too old; use Redis 6.2 or later".into()),
         RedisKind::InvalidClientConfig => (Denied, format!("cannot be used as configured: {said}")),
         RedisKind::Io if tls_remedy(said).is_some() => {
             let remedy = tls_remedy(said).unwrap_or_default();
@@ -204,7 +218,7 @@ fn tls_remedy(said: &str) -> Option<&'static str> {
 }
 
 /// The server's or the system's own words.
-fn said(error: &RedisError) -> String {
+pub(super) fn said(error: &RedisError) -> String {
     let said = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),

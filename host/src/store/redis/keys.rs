@@ -84,6 +84,17 @@ fn tag_of(slot_wanted: u16) -> u32 {
     known[usize::from(slot_wanted)]
 }
 
+/// The name of a lock that no caller uses, in a slot if one is given. Without one, all of these names are in the same slot, so that they share one
+/// fence counter.
+pub(super) fn unused_name(prefix: &str, slot: Option<u16>, random: u64) -> String {
+    match slot {
+        // All locks are in one slot.
+        _ if hash_tag(prefix).is_some() => format!("locker-check-{random:016x}"),
+        Some(slot) => format!("{{{}}}locker-check-{random:016x}", tag_of(slot)),
+        None => format!("{{locker-check}}{random:016x}"),
+    }
+}
+
 /// A glob pattern for all keys under a prefix.
 pub(super) fn pattern(prefix: &str) -> String {
     let mut pattern = String::new();
@@ -164,6 +175,16 @@ mod tests {
         }
         assert_eq!(super::name("lock:", b"other:a"), None);
         assert_eq!(super::name("lock:", b"lock:\xff"), None);
+    }
+
+    #[test]
+    fn an_unused_name_is_in_the_slot_that_was_asked_for() {
+        for slot in [0, 5, SLOTS - 1] {
+            assert_eq!(Keys::new("lock:", &unused_name("lock:", Some(slot), 7)).slot, slot);
+        }
+        let slot = |random| Keys::new("lock:", &unused_name("lock:", None, random)).slot;
+        assert_eq!(slot(1), slot(2));
+        assert_eq!(Keys::new("{app}:", &unused_name("{app}:", Some(5), 7)).slot, slot_of("{app}:"));
     }
 
     #[test]

@@ -9,9 +9,11 @@
 //! - `keys`: which keys belong to a lock; `slot`: the hash slots of a cluster.
 //! - `lua/`: the atomic steps; each script says what it takes and returns. `script`: how one is run; `reply`: what it answers.
 //! - `late_extensions`: what a holder may count on while an extension may come late.
+//! - `check`: looks for what may keep locks from working.
 //! - `queue`: waiting for a lock; `revocation`: telling a holder that it has lost one; `pubsub`: which callers of this process are notified on which channel.
 
 mod address;
+mod check;
 pub(crate) mod client;
 mod clock;
 mod connection;
@@ -39,8 +41,8 @@ use redis::{RedisError, RedisResult, cmd};
 use crate::environment::Environment;
 use crate::random::Random;
 use crate::store::{
-    Cache, CacheError, Change, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, QuorumMember, Revocation, SetOutcome,
-    Stored, Vote, VoteOutcome,
+    Cache, CacheError, Change, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Finding, QuorumMember, Revocation,
+    SetOutcome, Stored, Vote, VoteOutcome,
 };
 use crate::time::{YEAR, millis_ceil};
 use address::Address;
@@ -452,6 +454,10 @@ impl Cache for Redis {
     async fn keys(&self) -> Result<Vec<String>, CacheError> {
         let keys: Vec<Vec<u8>> = self.connection.execute(&Request::Keys(&keys::pattern(&self.prefix))).await?;
         Ok(keys.iter().filter_map(|key| keys::name(&self.prefix, key)).collect())
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        self.findings().await
     }
 }
 

@@ -11,7 +11,7 @@ use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ProtocolVersion, PushInfo, PushKind,
-    RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+    RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value, cmd,
 };
 
 use super::address::Address;
@@ -76,8 +76,7 @@ impl Client for ClusterConnection {
 
 impl Connector for Network {
     fn connect(&self, timeout: Duration, pushes: Pushes) -> RedisFuture<'_, Arc<dyn Client>> {
-        // Without a default provider, TLS would panic. One that the embedder has chosen is as good.
-        _ = rustls::crypto::ring::default_provider().install_default();
+        choose_crypto();
         let push = on_push(pushes);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(timeout))
@@ -121,8 +120,14 @@ fn on_push(pushes: Pushes) -> impl Fn(PushInfo) -> Result<(), Infallible> + Clon
     }
 }
 
+/// Without a default provider, TLS would panic. One that the embedder has chosen is as good.
+fn choose_crypto() {
+    _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl Network {
     fn open(&self, info: &ConnectionInfo) -> RedisResult<redis::Client> {
+        choose_crypto();
         match self.certificates() {
             Some(certificates) => redis::Client::build_with_tls(info.clone(), certificates),
             None => redis::Client::open(info.clone()),
@@ -165,6 +170,50 @@ impl Network {
         }
     }
 
+    /// Which primary a sentinel names, as host and port.
+    pub(super) async fn primary_of(&self, sentinel: &ConnectionInfo, timeout: Duration) -> RedisResult<Option<String>> {
+        match self.ask_sentinel(sentinel, timeout, true).await {
+            Err(error) if self.credentials.sentinel_login.is_none() && failure::refuses_login(&error) => {
+                self.ask_sentinel(sentinel, timeout, false).await.map_err(|_| error)
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_sentinel(
+        &self,
+        sentinel: &ConnectionInfo,
+        timeout: Duration,
+        with_login: bool,
+    ) -> RedisResult<Option<String>> {
+        let Address::Sentinel { primary, .. } = &*self.address else { return Ok(None) };
+        let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let (username, password) = self.sentinel_login(sentinel);
+        if let Some(username) = username.filter(|_| with_login) {
+            settings = settings.set_username(username);
+        }
+        if let Some(password) = password.filter(|_| with_login) {
+            settings = settings.set_password(password);
+        }
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
+        let client = self.open(&sentinel.clone().set_redis_settings(settings))?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let mut question = cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(primary);
+        let named: Option<(String, u16)> = question.query_async(&mut connection).await?;
+        Ok(named.map(|(host, port)| format!("{host}:{port}")))
+    }
+
+    /// The user and the password for sentinels.
+    fn sentinel_login<'a>(&'a self, sentinel: &'a ConnectionInfo) -> (Option<&'a str>, Option<&'a str>) {
+        let login = sentinel.redis_settings();
+        match &self.credentials.sentinel_login {
+            Some((username, password)) => (username.as_deref(), Some(&password[..])),
+            None => (login.username(), login.password()),
+        }
+    }
+
     /// The client that asks the sentinels, with a login or without one.
     fn sentinels(
         &self,
@@ -184,10 +233,7 @@ impl Network {
         if let Some(password) = login.password() {
             builder = builder.set_client_to_redis_password(password);
         }
-        let (username, password) = match &self.credentials.sentinel_login {
-            Some((username, password)) => (username.as_deref(), Some(&password[..])),
-            None => (login.username(), login.password()),
-        };
+        let (username, password) = self.sentinel_login(info);
         if let Some(username) = username.filter(|_| with_login) {
             builder = builder.set_client_to_sentinel_username(username);
         }

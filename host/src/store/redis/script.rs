@@ -63,6 +63,11 @@ impl Script {
     pub(super) fn new(code: &'static str, kind: Kind) -> Self {
         Self { code, hash: redis::Script::new(code).get_hash().to_owned(), kind }
     }
+
+    /// What a server knows it by.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
 }
 
 impl Invocation<'_> {
