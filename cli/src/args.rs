@@ -241,9 +241,20 @@ pub(crate) struct Exec {
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
 
+    #[command(flatten)]
+    pub(crate) metrics: MetricsOptions,
+
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// The option of subcommands that run a job.
+#[derive(Group)]
+pub(crate) struct MetricsOptions {
+    /// Write metrics of the job to this file when it ends: FOLDER/JOB.prom for the textfile collector of node_exporter
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
 }
 
 /// What becomes of a command that has lost its lock.

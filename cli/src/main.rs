@@ -6,7 +6,7 @@
 //! - A file for each subcommand: `lock`, `unlock`, `status`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and `completions`).
 //!   `extend` and `list` are one call each.
 //! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile.
-//! - `output`: messages, tokens and JSON; `exit_code`: the exit codes.
+//! - `output`: messages, tokens and JSON; `exit_code`: the exit codes; `metrics_file`: metrics of a job.
 
 mod acquire;
 mod args;
@@ -17,6 +17,7 @@ mod exec;
 mod exit_code;
 mod lock;
 mod man;
+mod metrics_file;
 mod output;
 mod run;
 mod signals;
@@ -39,6 +40,7 @@ use tokio::time::timeout;
 
 use crate::args::{Args, Command};
 use crate::exit_code::{Exit, FAULT};
+use crate::metrics_file::Job;
 use crate::output::{Report, print, stderr};
 use crate::token::read_token;
 
@@ -67,8 +69,10 @@ fn main() -> ExitCode {
     if matches!(args.command, Command::Exec(_)) {
         report = report.in_background();
     }
-    let ran = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
+    let job = Job::of(&args.command);
+    let ran = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report, &job)));
     let exit = ran.unwrap_or_else(|error| failed(&error, report));
+    job.write(exit, report);
     stderr::drain();
     if let Some(signal) = exit.deadly_signal() {
         signals::die_of(signal);
@@ -118,7 +122,7 @@ fn runtime(command: &Command) -> Result<Runtime> {
     builder.enable_all().build().context("cannot start")
 }
 
-async fn act(args: Args, report: Report) -> Result<Exit> {
+async fn act(args: Args, report: Report, job: &Job) -> Result<Exit> {
     match args.command {
         Command::Component { output } => {
             component::component(output.as_deref())?;
@@ -152,7 +156,7 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
                 timeout: args.timeout,
             };
             let locker = store.locker()?;
-            let exit = with_locker(&locker, command, report).await.unwrap_or_else(|error| failed(&error, report));
+            let exit = with_locker(&locker, command, report, job).await.unwrap_or_else(|error| failed(&error, report));
             if exit != Exit::Lost {
                 // Calls that were interrupted are withdrawn. After a loss, that was tried already.
                 _ = timeout(CLEAN_UP, signals::unless_hurried(locker.close())).await;
@@ -165,7 +169,7 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
 /// How long the clean-up may take after the outcome was reported.
 const CLEAN_UP: Duration = Duration::from_secs(1);
 
-async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
+async fn with_locker(locker: &Locker, command: Command, report: Report, job: &Job) -> Result<Exit> {
     match command {
         Command::Lock { name, options, token } => lock::lock(locker, &name, options.into(), token, report).await,
         Command::Unlock(unlock) => unlock::unlock(locker, unlock, report).await,
@@ -180,7 +184,7 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
             report.list(&locker.list().await?)?;
             Ok(Exit::Done)
         }
-        Command::Exec(exec) => exec::exec(locker, exec, report).await,
+        Command::Exec(exec) => exec::exec(locker, exec, report, job).await,
         Command::Run(run) => run::run(locker, run, report).await,
         Command::Bench(_)
         | Command::Component { .. }

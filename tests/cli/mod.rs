@@ -10,6 +10,7 @@ mod exec_lost;
 mod force;
 mod inherited;
 mod local;
+mod metrics_file;
 mod migration;
 mod misconfiguration;
 mod period;
