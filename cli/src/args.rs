@@ -116,6 +116,8 @@ pub(crate) enum Command {
     List,
     /// Run a command while holding a lock
     Exec(Exec),
+    /// Hold a lock for the rest of a script
+    Hold(Hold),
     /// Run sandboxed plugins that share locks
     Run(Run),
     /// Measure what locks cost on a Redis server, beside what the server itself costs
@@ -247,6 +249,40 @@ pub(crate) struct Exec {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// The lock is renewed in the background while the calling shell lives, and released when it ends, however it ends. A subshell,
+/// ( locker hold NAME; ... ), holds it for a part of a script.
+///
+/// If the lock is lost, the shell is sent SIGTERM. It runs a trap for it after the command that is in its foreground.
+#[derive(Group)]
+pub(crate) struct Hold {
+    /// The lock: 1 to 512 bytes without control characters
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    /// The process that the lock is held for [default: the caller; in $(...), a pipeline or a wrapper, say --pid $$]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    /// What becomes of the shell if the lock is lost
+    #[arg(long, value_name = "WHAT", default_value = "term")]
+    pub(crate) on_lost: Notice,
+
+    /// Release the lock that is held for this shell, before it ends
+    #[arg(long, conflicts_with_all = ["ttl", "wait", "no_wait", "owner", "on_lost"])]
+    pub(crate) release: bool,
+}
+
+/// What becomes of a shell that has lost its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Notice {
+    /// It is sent SIGTERM
+    Term,
+    /// It goes on without the lock
+    Ignore,
 }
 
 /// The option of subcommands that run a job.

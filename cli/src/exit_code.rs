@@ -50,7 +50,11 @@ impl Exit {
         if let Some(CliError(exit, _)) = error.downcast_ref() {
             return *exit;
         }
-        let Some(error) = error.downcast_ref::<Error>() else { return Self::Fault };
+        error.downcast_ref::<Error>().map_or(Self::Fault, Self::of_error)
+    }
+
+    /// The exit code of an error of the library.
+    pub(crate) fn of_error(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Denied => Self::Refused,
