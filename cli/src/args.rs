@@ -24,7 +24,7 @@ lists of processes.
 
 Exit codes:
   0    done
-  1    the token does not hold the lock; for status: the lock is free
+  1    the token does not hold the lock; for status: the lock is free; for hold --release: there is none
   64   wrong usage
   69   the cache is unavailable
   74   the lock was lost, or granted too late to count

@@ -8,6 +8,8 @@ mod exec_guardian;
 mod exec_late;
 mod exec_lost;
 mod force;
+mod hold;
+mod hold_end;
 mod inherited;
 mod local;
 mod metrics_file;
