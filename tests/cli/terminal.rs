@@ -208,7 +208,7 @@ async fn a_lock_that_a_script_holds_ends_with_its_terminal() {
 async fn ctrl_c_ends_a_wait_for_a_lock_that_a_script_is_to_hold() {
     let script = "locker lock -q job --ttl 1h; for i in 1 2 3; do locker hold job --wait 1h; done; echo after";
     let mut session = Session::start(script).await;
-    session.until_seen(r#"waiting for "job""#).await;
+    session.until_seen("waiting").await;
     session.press(CTRL_C);
     let seen = session.ended().await;
     assert!(!seen.contains("after"), "{seen}");
