@@ -49,7 +49,9 @@ async fn tell(locker: &Locker, name: &str) -> std::convert::Infallible {
             looked = Some(Instant::now());
             // The call that waits reports errors.
             if let Ok(Some(holder)) = locker.inspect(name).await {
-                spinner.0.set_message(format!("waiting: {} {}", quoted(name), describe(&holder)));
+                let state = describe(&holder);
+                let state = state.strip_prefix("is ").unwrap_or(&state);
+                spinner.0.set_message(format!("waiting for {}, {state}", quoted(name)));
             }
         }
         spinner.0.tick();

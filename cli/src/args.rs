@@ -24,7 +24,7 @@ lists of processes.
 
 Exit codes:
   0    done
-  1    the token does not hold the lock; for status: the lock is free
+  1    the token does not hold the lock; for status: the lock is free; for hold --release: there is none
   64   wrong usage
   69   the cache is unavailable
   74   the lock was lost, or granted too late to count
@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Check,
     /// Run a command while holding a lock
     Exec(Exec),
+    /// Hold a lock for the rest of a script
+    Hold(Hold),
     /// Run sandboxed plugins that share locks
     Run(Run),
     /// Measure what locks cost on a Redis server, beside what the server itself costs
@@ -246,9 +248,54 @@ pub(crate) struct Exec {
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = 75)]
     pub(crate) conflict_exit_code: u8,
 
+    #[command(flatten)]
+    pub(crate) metrics: MetricsOptions,
+
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// The lock is renewed in the background while the calling shell lives, and released when it ends, however it ends. A subshell,
+/// ( locker hold NAME; ... ), holds it for a part of a script.
+///
+/// If the lock is lost, the shell is sent SIGTERM. It runs a trap for it after the command that is in its foreground.
+#[derive(Group)]
+pub(crate) struct Hold {
+    /// The lock: 1 to 512 bytes without control characters
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    /// The process that the lock is held for [default: the caller; in $(...), a pipeline or a wrapper, say --pid $$]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub(crate) pid: Option<i32>,
+
+    /// What becomes of the shell if the lock is lost
+    #[arg(long, value_name = "WHAT", default_value = "term")]
+    pub(crate) on_lost: Notice,
+
+    /// Release the lock that is held for this shell, before it ends
+    #[arg(long, conflicts_with_all = ["ttl", "wait", "no_wait", "owner", "on_lost"])]
+    pub(crate) release: bool,
+}
+
+/// What becomes of a shell that has lost its lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Notice {
+    /// It is sent SIGTERM
+    Term,
+    /// It goes on without the lock
+    Ignore,
+}
+
+/// The option of subcommands that run a job.
+#[derive(Group)]
+pub(crate) struct MetricsOptions {
+    /// Write metrics of the job to this file when it ends: FOLDER/JOB.prom for the textfile collector of node_exporter
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_file: Option<PathBuf>,
 }
 
 /// What becomes of a command that has lost its lock.

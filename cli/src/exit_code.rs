@@ -50,7 +50,11 @@ impl Exit {
         if let Some(CliError(exit, _)) = error.downcast_ref() {
             return *exit;
         }
-        let Some(error) = error.downcast_ref::<Error>() else { return Self::Fault };
+        error.downcast_ref::<Error>().map_or(Self::Fault, Self::of_error)
+    }
+
+    /// The exit code of an error of the library.
+    pub(crate) fn of_error(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Unavailable => Self::Unavailable,
             ErrorKind::Denied => Self::Refused,
@@ -69,24 +73,29 @@ impl Exit {
         let Self::Signal(signal) = self else { return None };
         Signal::try_from(signal).ok().filter(|signal| is_deadly(*signal))
     }
+
+    /// The number, as a shell shows it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NotHeld => 1,
+            Self::Usage => 64,
+            Self::Unavailable => 69,
+            Self::Fault => FAULT,
+            Self::Lost => 74,
+            Self::Held => 75,
+            Self::Refused => 78,
+            Self::NotExecutable => 126,
+            Self::NotFound => 127,
+            Self::Aborted => 134,
+            Self::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
+            Self::Code(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::NotHeld => 1,
-            Exit::Usage => 64,
-            Exit::Unavailable => 69,
-            Exit::Fault => FAULT,
-            Exit::Lost => 74,
-            Exit::Held => 75,
-            Exit::Refused => 78,
-            Exit::NotExecutable => 126,
-            Exit::NotFound => 127,
-            Exit::Aborted => 134,
-            Exit::Signal(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
-            Exit::Code(code) => code,
-        })
+        Self::from(exit.code())
     }
 }

@@ -3,10 +3,11 @@
 //! # Layout
 //!
 //! - `args`: the command line; `cache`: the store that it names.
-//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `run`, `bench`, `component` (and `wit`), `man` (and
+//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `hold`, `run`, `bench`, `component` (and `wit`), `man` (and
 //!   `completions`). `extend` and `list` are one call each.
-//! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile.
-//! - `output`: messages, tokens and JSON; `exit_code`: the exit codes.
+//! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile;
+//!   `descriptors`: the open files of a process that is forked.
+//! - `output`: messages, tokens and JSON; `exit_code`: the exit codes; `metrics_file`: metrics of a job.
 
 mod acquire;
 mod args;
@@ -14,10 +15,13 @@ mod bench;
 mod cache;
 mod check;
 mod component;
+mod descriptors;
 mod exec;
 mod exit_code;
+mod hold;
 mod lock;
 mod man;
+mod metrics_file;
 mod output;
 mod run;
 mod signals;
@@ -40,6 +44,8 @@ use tokio::time::timeout;
 
 use crate::args::{Args, Command};
 use crate::exit_code::{Exit, FAULT};
+use crate::hold::{Keeper, Process};
+use crate::metrics_file::Job;
 use crate::output::{Report, print, stderr};
 use crate::token::read_token;
 
@@ -57,7 +63,20 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
-    let mut report = Report::new(args.json, args.quiet);
+    let report = Report::new(args.json, args.quiet);
+    let keeper = match &args.command {
+        Command::Hold(hold) if !hold.release => match hold::fork(&args, hold) {
+            Ok(Process::Keeper(keeper)) => Some(keeper),
+            Ok(Process::Foreground(exit)) => return end(exit),
+            Err(error) => return end(failed(&error, report)),
+        },
+        _ => None,
+    };
+    end(work(args, keeper, report))
+}
+
+/// Does the work of the subcommand.
+fn work(args: Args, keeper: Option<Keeper>, mut report: Report) -> Exit {
     std::panic::set_hook(Box::new(move |panic| {
         report.warn(&format!("a fault of locker: {}", reason(panic)));
         // A runtime that lacks threads would wait for them for ever. If there is a command, its guardian stops it.
@@ -68,9 +87,16 @@ fn main() -> ExitCode {
     if matches!(args.command, Command::Exec(_)) {
         report = report.in_background();
     }
-    let ran = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, report)));
+    let job = Job::of(&args.command);
+    let ran = runtime(&args.command).and_then(|runtime| runtime.block_on(act(args, keeper, report, &job)));
     let exit = ran.unwrap_or_else(|error| failed(&error, report));
+    job.write(exit, report);
     stderr::drain();
+    exit
+}
+
+/// Ends this process as its command did.
+fn end(exit: Exit) -> ExitCode {
     if let Some(signal) = exit.deadly_signal() {
         signals::die_of(signal);
     }
@@ -119,7 +145,7 @@ fn runtime(command: &Command) -> Result<Runtime> {
     builder.enable_all().build().context("cannot start")
 }
 
-async fn act(args: Args, report: Report) -> Result<Exit> {
+async fn act(args: Args, keeper: Option<Keeper>, report: Report, job: &Job) -> Result<Exit> {
     match args.command {
         Command::Component { output } => {
             component::component(output.as_deref())?;
@@ -141,6 +167,9 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
             cache::use_compilation_cache();
             bench::bench(args.cache.as_deref(), bench, report).await
         }
+        Command::Hold(hold) if hold.release => {
+            hold::release(&hold, args.prefix.as_deref().unwrap_or_default(), report).await
+        }
         command => {
             cache::use_compilation_cache();
             // Plugins share the memory of this process.
@@ -156,7 +185,13 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
                 return check::check(&store, report).await;
             }
             let locker = store.locker()?;
-            let exit = with_locker(&locker, command, report).await.unwrap_or_else(|error| failed(&error, report));
+            let done = match (command, keeper) {
+                (Command::Hold(hold), Some(keeper)) => {
+                    hold::keep(&locker, hold, args.prefix.as_deref().unwrap_or_default(), keeper, report).await
+                }
+                (command, _) => with_locker(&locker, command, report, job).await,
+            };
+            let exit = done.unwrap_or_else(|error| failed(&error, report));
             if exit != Exit::Lost {
                 // Calls that were interrupted are withdrawn. After a loss, that was tried already.
                 _ = timeout(CLEAN_UP, signals::unless_hurried(locker.close())).await;
@@ -169,7 +204,7 @@ async fn act(args: Args, report: Report) -> Result<Exit> {
 /// How long the clean-up may take after the outcome was reported.
 const CLEAN_UP: Duration = Duration::from_secs(1);
 
-async fn with_locker(locker: &Locker, command: Command, report: Report) -> Result<Exit> {
+async fn with_locker(locker: &Locker, command: Command, report: Report, job: &Job) -> Result<Exit> {
     match command {
         Command::Lock { name, options, token } => lock::lock(locker, &name, options.into(), token, report).await,
         Command::Unlock(unlock) => unlock::unlock(locker, unlock, report).await,
@@ -184,13 +219,14 @@ async fn with_locker(locker: &Locker, command: Command, report: Report) -> Resul
             report.list(&locker.list().await?)?;
             Ok(Exit::Done)
         }
-        Command::Exec(exec) => exec::exec(locker, exec, report).await,
+        Command::Exec(exec) => exec::exec(locker, exec, report, job).await,
         Command::Run(run) => run::run(locker, run, report).await,
         Command::Bench(_)
         | Command::Check
         | Command::Component { .. }
         | Command::Wit
         | Command::Completions { .. }
+        | Command::Hold(_)
         | Command::Man { .. } => {
             bail!("this command needs no locker")
         }

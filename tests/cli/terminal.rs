@@ -193,6 +193,28 @@ async fn a_job_ends_with_its_terminal(#[case] command: &str) {
 }
 
 #[tokio::test]
+async fn a_lock_that_a_script_holds_ends_with_its_terminal() {
+    let script = "set() { locker hold job --ttl 1h; }; set; locker status job; echo begun; read line; exit";
+    let mut session = Session::start(script).await;
+    session.until_seen("begun").await;
+    assert!(session.seen.lock().unwrap().contains("held by another"));
+    session.shell.kill().await.unwrap();
+    until(async || Command::on(&session.server, &["status", "job"]).run().await.line() == "free").await;
+    // The keeper does not hold the terminal open.
+    session.ended().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_wait_for_a_lock_that_a_script_is_to_hold() {
+    let script = "locker lock -q job --ttl 1h; for i in 1 2 3; do locker hold job --wait 1h; done; echo after";
+    let mut session = Session::start(script).await;
+    session.until_seen("waiting").await;
+    session.press(CTRL_C);
+    let seen = session.ended().await;
+    assert!(!seen.contains("after"), "{seen}");
+}
+
+#[tokio::test]
 async fn a_job_under_nohup_outlives_its_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let job = "nohup locker exec job -- sh -c 'touch begun; until [ -e go ]; do sleep 0.02; done; touch done'";

@@ -40,6 +40,12 @@ impl Command {
         programs().join(name)
     }
 
+    /// A script for a shell, in which `locker` is the command under test.
+    pub(crate) fn script(shell: &str, script: &str) -> Self {
+        let path = format!("{}:{}", programs().display(), std::env::var("PATH").unwrap());
+        Self::of(shell.into(), &["-c", script]).env("PATH", &path)
+    }
+
     /// An example of the library's, with these arguments.
     pub(crate) fn example(name: &str, arguments: &[&str]) -> Self {
         Self::of(programs().join("examples").join(name), arguments)

@@ -79,12 +79,16 @@ impl Store {
 
     /// `locker` with these arguments, on this store.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let cache = match &self.backend {
+        Command::new(arguments).env("LOCKER_CACHE", &self.name())
+    }
+
+    /// How the command line names this store.
+    pub(crate) fn name(&self) -> String {
+        match &self.backend {
             RunningBackend::Memory(_) => panic!("other processes do not share this memory"),
             RunningBackend::Local { local, .. } => format!("local:{}", local.path().display()),
             RunningBackend::Redis(server) => server.url(),
-        };
-        Command::new(arguments).env("LOCKER_CACHE", &cache)
+        }
     }
 
     /// How many calls are in the queue for a lock.

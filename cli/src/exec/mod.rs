@@ -24,10 +24,11 @@ use self::guardian::Guardian;
 use crate::acquire::{Acquired, acquire};
 use crate::args::{Exec, OnLost};
 use crate::exit_code::{CliError, Exit};
+use crate::metrics_file::{Job, Phase};
 use crate::output::Report;
 use crate::signals::{Signals, end_begins, unless_hurried};
 
-pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<Exit> {
+pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report, job: &Job) -> Result<Exit> {
     let times = Times::of(&exec)?;
     // From here on, so that no signal falls between the lock and the command.
     let mut signals = Signals::listen()?;
@@ -36,16 +37,19 @@ pub(crate) async fn exec(locker: &Locker, exec: Exec, report: Report) -> Result<
         options = options.max_hold(max_hold);
     }
     let taken = locker.hold(&exec.name, options);
-    let guard = match acquire(locker, &exec.name, taken, &mut signals, report).await? {
+    let acquired = acquire(locker, &exec.name, taken, &mut signals, report).await;
+    job.enter(Phase::Idle);
+    let guard = match acquired? {
         Acquired::Granted(guard) => guard,
         Acquired::Held(holder) => {
+            job.is_held();
             report.held(&exec.name, &holder)?;
             return Ok(Exit::Code(exec.conflict_exit_code));
         }
         Acquired::Interrupted(signal) => return Ok(Exit::Signal(signal)),
     };
     let started = Instant::now();
-    let run = Run { guard: &guard, command: &exec.command, on_lost: exec.on_lost, times, report };
+    let run = Run { guard: &guard, command: &exec.command, on_lost: exec.on_lost, times, report, job };
     match run.supervise(&mut signals).await? {
         Ended::Lost => {
             // Others need not wait for what is left of it. If this fails, it frees itself soon.
@@ -161,6 +165,7 @@ struct Run<'a> {
     on_lost: OnLost,
     times: Times,
     report: Report,
+    job: &'a Job,
 }
 
 impl Run<'_> {
@@ -191,7 +196,10 @@ impl Run<'_> {
                 return Ok(Ended::SpawnFailed(exit));
             }
         };
-        let ended = self.wait(&mut child, guardian.as_ref(), signals).await?;
+        self.job.enter(Phase::Running);
+        let ended = self.wait(&mut child, guardian.as_ref(), signals).await;
+        self.job.enter(Phase::Idle);
+        let ended = ended?;
         if matches!(ended, Ended::Lost) && self.on_lost != OnLost::Ignore {
             child.kill_rest();
         }

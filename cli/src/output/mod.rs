@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use locker_host::{Error, ErrorKind, ExtendOutcome, Holder, Lease, UnlockOutcome};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::exit_code::{CliError, Exit};
@@ -90,6 +91,12 @@ impl Report {
                 self.outcome("held-by-other", name, "is held with another fence, and was left alone")
             }
         }
+    }
+
+    /// A lock that no keeper holds for a process.
+    pub(crate) fn not_kept(self, name: &str, process: Pid) -> Result<()> {
+        let sentence = format!("is not held for process {process}: it was released, was lost, or was never taken");
+        self.outcome("absent", name, &sentence)
     }
 
     pub(crate) fn extended(self, name: &str, outcome: &ExtendOutcome) -> Result<()> {

@@ -23,6 +23,7 @@ use nix::unistd::{ForkResult, Pid, fork, setsid, unlink};
 
 pub(crate) use page::{Page, TOO_LATE, check, time};
 
+use crate::descriptors::close_all_but;
 use crate::signals::FORWARDED_SIGNALS;
 use page::{NEVER, Time, nanos, now};
 use state::{Action, Event, State};
@@ -114,7 +115,8 @@ impl Watch {
             _ = unsafe { signal(ours, SigHandler::SigDfl) };
         }
         _ = nix::sys::prctl::set_name(c"locker-guardian");
-        self.close_others();
+        // The kernel frees a lock of the runner's on a file only when no process has the file open any more.
+        close_all_but(&mut [self.bell.as_raw_fd()]);
         while self.state != State::Done {
             self.act();
             self.sleep();
@@ -122,18 +124,6 @@ impl Watch {
         // Only the end of the runner leads here.
         self.file.as_deref().into_iter().for_each(|file| _ = unlink(file));
         leave()
-    }
-
-    /// Closes all files but the bell. The kernel frees a lock of the runner's on a file only when no process has the file open any more.
-    fn close_others(&self) {
-        let bell = self.bell.as_raw_fd().cast_unsigned();
-        for (first, last) in [(0, bell.saturating_sub(1)), (bell + 1, u32::MAX)] {
-            if (first..=last).contains(&bell) {
-                continue;
-            }
-            // SAFETY: this process uses none of these files any more.
-            _ = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) };
-        }
     }
 
     /// Looks at the clock and the page, and does what is due.
