@@ -73,6 +73,14 @@ impl Error {
         self.0.lock.as_deref()
     }
 
+    /// Whether a request to the cache may have taken effect.
+    pub(crate) fn may_have_taken_effect(&self) -> bool {
+        match &self.0.source {
+            Some(Source::Cache(error)) => error.may_have_taken_effect(),
+            _ => true,
+        }
+    }
+
     /// What went wrong, without the lock's name.
     pub(crate) fn message(&self) -> &str {
         &self.0.message

@@ -19,6 +19,7 @@
 //! ```
 //!
 //! To hold a lock for as long as some work takes, [`Locker::with`] runs the work, and [`Locker::hold`] gives a guard.
+//! [`Locker::lead`] runs work on one process at a time, with the others on standby.
 //!
 //! A lease is a promise with an end: when its time is up, the store gives the lock to the next caller, whether the
 //! first holder has noticed or not. Do not work past [`Lease::deadline`], and send [`Lease::fence`] along with every

@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use crate::component::operations::Operations;
 use crate::environment::Environment;
+use crate::hold::Guard;
 use crate::hold::grant::grant;
-use crate::hold::{Guard, LostReason};
+use crate::hold::lead::{campaign, lead};
 use crate::time::least_left;
 use crate::{
     Cache, Error, ErrorKind, ExtendOutcome, Finding, Holder, Lease, Limits, LockOptions, LockOutcome, UnlockOutcome,
@@ -126,22 +127,67 @@ impl Locker {
             LockOutcome::Granted(guard) => guard,
             LockOutcome::Held(holder) => return Ok(WithOutcome::Held(holder)),
         };
-        if let Some(loss) = guard.loss() {
-            return Ok(WithOutcome::Lost { reason: loss, done: None });
-        }
-        let done = tokio::select! {
-            biased;
-            loss = guard.lost() => return Ok(WithOutcome::Lost { reason: loss, done: None }),
-            done = work(guard.lease()) => done,
-        };
-        if let Some(loss) = guard.loss() {
-            return Ok(WithOutcome::Lost { reason: loss, done: Some(done) });
-        }
-        Ok(match guard.release().await {
-            Ok(UnlockOutcome::Absent) => WithOutcome::Lost { reason: LostReason::Absent, done: Some(done) },
-            Ok(UnlockOutcome::HeldByOther) => WithOutcome::Lost { reason: LostReason::HeldByOther, done: Some(done) },
-            Ok(UnlockOutcome::Released) | Err(_) => WithOutcome::Done(done),
-        })
+        Ok(guard.run(work).await)
+    }
+
+    /// Waits for the lock `name` without an end, through [outages](LockOptions::through_outages), and holds it as a leader: with events and
+    /// metrics of its own. [`Locker::lead`] does this again and again; use this if work needs time to stop when the lock is lost. The
+    /// [wait](LockOptions::wait) and the [token](LockOptions::token) of `options` do not count.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// use std::time::Duration;
+    /// use locker_host::{Locker, Memory};
+    ///
+    /// let locker = Locker::new(Memory::default())?;
+    /// let guard = locker.campaign("scheduler", Duration::from_secs(30)).await?;
+    /// println!("leading with fence {}", guard.fence());
+    /// guard.release().await?; // the next one in the queue leads
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind`], but for [`ErrorKind::Unavailable`] only after [`Locker::close`].
+    pub async fn campaign(&self, name: &str, options: impl Into<LockOptions>) -> Result<Guard, Error> {
+        campaign(&self.0, name, options.into()).await
+    }
+
+    /// Leads: [campaigns](Locker::campaign) for the lock `name`, runs `work` while it is held, releases it, and returns what the work
+    /// returned. If the lock is lost, the work is cancelled, its future is dropped at the next point where it waits, and the call campaigns
+    /// again. The work then starts anew, with a higher [fence](Lease::fence).
+    ///
+    /// Of all callers at most one holds an unexpired lease. A process that was paused learns late that it leads no longer: send the fence along with each
+    /// write. The next caller in the queue leads after a release within a hand-off, and after a crash within the time to live. If the lock is
+    /// lost just as the work ends, the work counts as done, and another leader may have worked beside it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::Error> {
+    /// use std::time::Duration;
+    /// use locker_host::{LockOptions, Locker, Memory};
+    ///
+    /// let locker = Locker::new(Memory::default())?;
+    /// let options = LockOptions::from(Duration::from_secs(30)).owner("node 1");
+    /// let fence = locker.lead("scheduler", options, |lease| async move { lease.fence }).await?;
+    /// println!("led with fence {fence}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind`], from taking the lock: a refusal, or [`ErrorKind::Unavailable`] after [`Locker::close`].
+    pub async fn lead<T, W>(
+        &self,
+        name: &str,
+        options: impl Into<LockOptions>,
+        work: impl FnMut(Lease) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = T>,
+    {
+        lead(&self.0, name, options.into(), work).await
     }
 
     /// Releases the lock `name` if `token` holds it.

@@ -1,8 +1,10 @@
 //! What a [`Locker`](crate::Locker) allows, and how to lock.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Token;
+use crate::{Error, Token};
 
 /// What a [`Locker`](crate::Locker) allows its callers, and the component in its sandbox. A call in which the component goes
 /// beyond a limit fails with [`ErrorKind::Fault`](crate::ErrorKind::Fault), and its instance is not used again.
@@ -58,6 +60,17 @@ pub struct LockOptions {
     pub(crate) token: Option<Token>,
     pub(crate) max_hold: Option<Duration>,
     pub(crate) expiry_margin: Option<Duration>,
+    pub(crate) on_outage: Option<OnOutage>,
+}
+
+/// What is called once for each outage.
+#[derive(Clone)]
+pub(crate) struct OnOutage(pub(crate) Arc<dyn Fn(&Error) + Send + Sync>);
+
+impl fmt::Debug for OnOutage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnOutage")
+    }
 }
 
 impl LockOptions {
@@ -122,6 +135,23 @@ impl LockOptions {
     #[must_use]
     pub fn expiry_margin(mut self, margin: Duration) -> Self {
         self.expiry_margin = Some(margin);
+        self
+    }
+
+    /// Goes on waiting while the cache is unavailable: also if it is away at the start, during a restart or a failover. `on_outage` is
+    /// called with the error once for each outage, and must not block. A wait that ends during an outage fails with that error; a refusal
+    /// ([`ErrorKind::Denied`](crate::ErrorKind::Denied), [`ErrorKind::Invalid`](crate::ErrorKind::Invalid)) ends the wait at once. Without a
+    /// [wait](Self::wait), this has no effect. With a [token](Self::token) of the caller's, an outage ends the wait if it has begun in the queue.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use locker_host::LockOptions;
+    ///
+    /// let options = LockOptions::default().wait(Duration::from_secs(3600)).through_outages(|error| eprintln!("{error}; still waiting"));
+    /// ```
+    #[must_use]
+    pub fn through_outages(mut self, on_outage: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.on_outage = Some(OnOutage(Arc::new(on_outage)));
         self
     }
 }

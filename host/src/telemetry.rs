@@ -5,8 +5,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use metrics::{counter, histogram};
-use tracing::{debug, warn};
+use metrics::{counter, gauge, histogram};
+use tracing::{debug, info, warn};
 
 use crate::{Error, Holder, Lease};
 
@@ -60,6 +60,20 @@ pub(crate) fn completed(name: &str, fence: u64, period: Duration) {
 pub(crate) fn released(name: &str, held: Duration) {
     histogram!("locker_hold_seconds").record(held);
     debug!(lock = name, ?held, "released");
+}
+
+/// A leader has begun its term.
+pub(crate) fn term_began(name: &str, fence: u64) {
+    counter!("locker_terms_total").increment(1);
+    gauge!("locker_leading").increment(1);
+    info!(lock = name, fence, "leading");
+}
+
+/// A leader leads no longer, whatever the reason.
+pub(crate) fn term_ended(name: &str, led: Duration) {
+    gauge!("locker_leading").decrement(1);
+    histogram!("locker_term_seconds").record(led);
+    info!(lock = name, ?led, "leading no longer");
 }
 
 #[cfg(test)]

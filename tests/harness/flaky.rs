@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use locker_host::cache::{DeleteOutcome, Entry, ExtendOutcome, SetOutcome};
 
 use locker_host::{Cache, CacheError, ErrorKind, Locker, Memory};
+use tokio::sync::watch;
 
 #[derive(Clone, Default)]
 pub(crate) struct Flaky {
     memory: Memory,
     failures: Arc<AtomicUsize>,
     extensions: Arc<AtomicUsize>,
+    sets: Arc<AtomicUsize>,
+    outage: watch::Sender<Option<ErrorKind>>,
 }
 
 impl Flaky {
@@ -26,6 +29,16 @@ impl Flaky {
         self.failures.store(times, Ordering::SeqCst);
     }
 
+    /// Fails all calls that set a value, also those that wait, or none any more.
+    pub(crate) fn set_outage(&self, kind: impl Into<Option<ErrorKind>>) {
+        self.outage.send_replace(kind.into());
+    }
+
+    /// How many calls that set a value were made, in vain or not.
+    pub(crate) fn sets(&self) -> usize {
+        self.sets.load(Ordering::SeqCst)
+    }
+
     /// How many extensions were asked for, in vain or not.
     pub(crate) fn extensions(&self) -> usize {
         self.extensions.load(Ordering::SeqCst)
@@ -35,7 +48,7 @@ impl Flaky {
 #[async_trait]
 impl Cache for Flaky {
     async fn try_set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<SetOutcome, CacheError> {
-        self.memory.try_set(key, value, ttl).await
+        self.set_if_absent(key, value, ttl, Duration::ZERO).await
     }
 
     async fn set_if_absent(
@@ -45,7 +58,14 @@ impl Cache for Flaky {
         ttl: Option<Duration>,
         wait: Duration,
     ) -> Result<SetOutcome, CacheError> {
-        self.memory.set_if_absent(key, value, ttl, wait).await
+        self.sets.fetch_add(1, Ordering::SeqCst);
+        let mut outage = self.outage.subscribe();
+        let begins = async { outage.wait_for(Option::is_some).await.ok().and_then(|kind| *kind) };
+        tokio::select! {
+            biased;
+            Some(kind) = begins => Err(CacheError::new(kind, "the store is away")),
+            outcome = self.memory.set_if_absent(key, value, ttl, wait) => outcome,
+        }
     }
 
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {

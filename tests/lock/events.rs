@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use locker_host::{LockOptions, Locker, Memory};
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
 use crate::harness::{Flaky, LONG, RedisServer, granted, held};
@@ -51,8 +51,8 @@ impl Recorder for Metrics {
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(self.metric(key))
     }
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.metric(key))
     }
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         Histogram::from_arc(self.metric(key))
@@ -64,6 +64,16 @@ impl CounterFn for Metric {
         self.add(value as f64);
     }
     fn absolute(&self, _: u64) {}
+}
+
+impl GaugeFn for Metric {
+    fn increment(&self, value: f64) {
+        self.add(value);
+    }
+    fn decrement(&self, value: f64) {
+        self.add(-value);
+    }
+    fn set(&self, _: f64) {}
 }
 
 impl HistogramFn for Metric {
@@ -105,6 +115,21 @@ fn losses_are_counted_and_holds_are_timed() {
     assert_eq!(metrics["locker_lost_total reason=absent"], [1.0]);
     let held = &metrics["locker_hold_seconds"];
     assert!(held.len() == 1 && held[0] > 0.0 && held[0] < LONG.as_secs_f64(), "{held:?}");
+}
+
+#[test]
+fn terms_of_leaders_are_counted_and_timed() {
+    let metrics = Metrics::of(async {
+        let store = Flaky::default();
+        let (locker, other) = (store.locker(), store.locker());
+        let lost = locker.campaign("job", LockOptions::from(LONG / 60)).await.unwrap();
+        other.unlock("job", lost.lease().token).await.unwrap();
+        lost.lost().await;
+        locker.lead("job", LONG, async |_| ()).await.unwrap();
+    });
+    assert_eq!(metrics["locker_terms_total"], [1.0, 1.0]);
+    assert_eq!(metrics["locker_leading"], [1.0, -1.0, 1.0, -1.0]);
+    assert_eq!(metrics["locker_term_seconds"].len(), 2);
 }
 
 thread_local! {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
+use super::outages::Outages;
 use crate::component::operations::{Attempt, Grant, Operations};
 use crate::error::GRANTED_TOO_LATE;
 use crate::time::{after, elapsed, now};
@@ -36,19 +37,34 @@ async fn grant_in_time(
     required: impl Fn(Duration) -> Duration,
 ) -> Result<LockOutcome<Grant>, Error> {
     let (wait, mut late) = (options.wait, None);
+    let outages = Outages::of(name, &mut options);
+    let left = || wait.saturating_sub(elapsed(started));
     loop {
-        let fence = match operations.attempt(name, options.clone()).await? {
-            Attempt::Granted(grant) if grant.term.has_left(required(grant.term.ttl)) => {
+        let was_away = outages.as_ref().is_some_and(|outages| outages.is_away());
+        let attempt = match &outages {
+            // Boxed to keep the common future small.
+            Some(outages) => Box::pin(outages.attempt(operations, options.clone(), left())).await,
+            None => operations.attempt(name, options.clone()).await,
+        };
+        let fence = match (attempt, &outages) {
+            (Ok(Attempt::Granted(grant)), _) if grant.term.has_left(required(grant.term.ttl)) => {
                 return Ok(LockOutcome::Granted(grant));
             }
-            Attempt::Granted(grant) => release_late(operations, name, &grant).await,
+            (Ok(Attempt::Granted(grant)), _) => release_late(operations, name, &grant).await,
             // What was granted too late is about to be withdrawn: no other caller holds the lock.
-            Attempt::Held(holder) if late == Some(holder.fence) => holder.fence,
-            Attempt::Held(holder) => return Ok(LockOutcome::Held(holder)),
-            Attempt::Late(fence) => fence,
+            (Ok(Attempt::Held(holder)), _) if late == Some(holder.fence) => holder.fence,
+            // The outage is over, and the attempt did not wait.
+            (Ok(Attempt::Held(_)), _) if was_away && !left().is_zero() => continue,
+            (Ok(Attempt::Held(holder)), _) => return Ok(LockOutcome::Held(holder)),
+            (Ok(Attempt::Late(fence)), _) => fence,
+            (Err(error), Some(outages)) => {
+                Box::pin(outages.outlast(operations, error, was_away, left())).await?;
+                continue;
+            }
+            (Err(error), None) => return Err(error),
         };
         late = Some(fence);
-        options.wait = wait.saturating_sub(elapsed(started));
+        options.wait = left();
         if options.wait.is_zero() {
             let limit = after(after(started, wait), operations.limit());
             return holder_instead(operations, name, fence, limit).await;

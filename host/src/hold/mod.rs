@@ -1,9 +1,12 @@
 //! Holding a lock for as long as work takes.
 //!
-//! - `grant`: takes a lock with enough time left. `renewal`: renews it; `revocation`: learns that it was revoked; `state`: when it counts as lost; `lost_reason`: why.
+//! - `grant`: takes a lock with enough time left; `outages`: waits on through them. `lead`: holds it again and again. `renewal`: renews it;
+//!   `revocation`: learns that it was revoked; `state`: when it counts as lost; `lost_reason`: why.
 
 pub(crate) mod grant;
+pub(crate) mod lead;
 mod lost_reason;
+mod outages;
 mod renewal;
 mod revocation;
 mod state;
@@ -82,6 +85,31 @@ impl Guard {
         let renewal = operations.tasks().spawn(Renewal::new(operations.clone(), state.clone()).run());
         let (operations, runtime) = (operations.clone(), Handle::current());
         Ok(LockOutcome::Granted(Self { operations, state, renewal, runtime, ttl, released: false }))
+    }
+
+    /// From here on, until it is lost or released, the guard counts as a leader's.
+    pub(crate) fn begin_term(&self) {
+        self.state.begin_term();
+    }
+
+    /// Runs `work` while the lock is held, and releases it. The work is cancelled if the lock is lost.
+    pub(crate) async fn run<T, W: Future<Output = T>>(self, work: impl FnOnce(Lease) -> W) -> WithOutcome<T> {
+        if let Some(reason) = self.loss() {
+            return WithOutcome::Lost { reason, done: None };
+        }
+        let done = tokio::select! {
+            biased;
+            reason = self.lost() => return WithOutcome::Lost { reason, done: None },
+            done = work(self.lease()) => done,
+        };
+        if let Some(reason) = self.loss() {
+            return WithOutcome::Lost { reason, done: Some(done) };
+        }
+        match self.release().await {
+            Ok(UnlockOutcome::Absent) => WithOutcome::Lost { reason: LostReason::Absent, done: Some(done) },
+            Ok(UnlockOutcome::HeldByOther) => WithOutcome::Lost { reason: LostReason::HeldByOther, done: Some(done) },
+            Ok(UnlockOutcome::Released) | Err(_) => WithOutcome::Done(done),
+        }
     }
 
     /// Why the lock is lost, if it is.
@@ -221,7 +249,7 @@ impl Guard {
 
     /// Stops the renewal, and returns when nothing of it is left.
     async fn stop(&mut self) {
-        self.state.over.cancel();
+        self.state.end();
         self.renewal.abort();
         // That it was cancelled is no news.
         _ = (&mut self.renewal).await;
@@ -230,7 +258,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.state.over.cancel();
+        self.state.end();
         self.renewal.abort();
         telemetry::released(&self.state.name, elapsed(self.state.since));
         let gone = matches!(self.state.current().loss, Some(LostReason::Absent | LostReason::HeldByOther));

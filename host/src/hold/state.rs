@@ -1,6 +1,7 @@
 //! What a guard and its renewal know of a lock that is held: above all, when it counts as lost, and why.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -8,7 +9,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::component::operations::Grant;
-use crate::time::{before, least_left, now};
+use crate::time::{before, elapsed, least_left, now};
 use crate::{Error, Lease, LockOptions, LostReason, Token, telemetry};
 
 /// The times that the caller has chosen.
@@ -59,6 +60,8 @@ pub(crate) struct HoldState {
     end: Option<Instant>,
     /// Cancelled when the lock is lost or released.
     pub(crate) over: CancellationToken,
+    /// Whether it is a leader's lock, and neither lost nor released.
+    leads: AtomicBool,
     current: watch::Sender<Current>,
 }
 
@@ -80,6 +83,7 @@ impl HoldState {
             margin: times.margin(term.ttl),
             end: times.max_hold.and_then(|most| since.checked_add(most)),
             over: CancellationToken::new(),
+            leads: AtomicBool::new(false),
             current: watch::Sender::new(Current { lease, failure: None, loss: None }),
         }
     }
@@ -140,9 +144,27 @@ impl HoldState {
         let loss = self.current().loss.clone();
         if let (true, Some(loss)) = (is_new, &loss) {
             telemetry::lost(&self.name, loss.label(), loss);
-            self.over.cancel();
+            self.end();
         }
         loss
+    }
+
+    /// The lock is a leader's, unless it was lost before.
+    pub(crate) fn begin_term(&self) {
+        self.leads.store(true, Relaxed);
+        telemetry::term_began(&self.name, self.current().lease.fence);
+        // The other order could miss a loss in between.
+        if self.over.is_cancelled() {
+            self.end();
+        }
+    }
+
+    /// The lock was lost or is being released.
+    pub(crate) fn end(&self) {
+        self.over.cancel();
+        if self.leads.swap(false, Relaxed) {
+            telemetry::term_ended(&self.name, elapsed(self.since));
+        }
     }
 
     /// Resolves when the lock is lost, by the clock even if nothing else was running.

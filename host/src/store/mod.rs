@@ -2,7 +2,7 @@
 //!
 //! - `memory`, `local`, `redis`, `quorum`: the stores. Each queues its waiters itself.
 //! - `member`: what a quorum needs of its members; `orphan_cleanup`: withdraws values whose caller was cancelled; `error`: errors.
-//! - `finding`: what a check of a store found; `measure`: what a lock costs on any store.
+//! - `outage`: what a waiter outlasts; `finding`: what a check of a store found; `measure`: what a lock costs on any store.
 
 mod error;
 mod finding;
@@ -12,6 +12,7 @@ mod measure;
 mod member;
 pub(crate) mod memory;
 pub(crate) mod orphan_cleanup;
+pub(crate) mod outage;
 pub(crate) mod quorum;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;

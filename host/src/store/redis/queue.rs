@@ -12,7 +12,7 @@ use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
 use super::script::{Invocation, Mark, Script, script};
 use super::{Redis, millis};
-use crate::store::{CacheError, Change, ErrorKind, SetOutcome, Stored};
+use crate::store::{CacheError, Change, ErrorKind, SetOutcome, Stored, outage};
 use crate::time::{YEAR, after, now};
 
 pub(super) static ENQUEUE: LazyLock<Script> = script!(Grants, "time", "value", "fence", "queue", "final", "enqueue");
@@ -138,8 +138,12 @@ impl Waiter<'_> {
             let interval = match self.enter().await {
                 Ok(Entered::Answered(outcome)) => return Ok(outcome),
                 Ok(Entered::Stored(stored)) => return self.granted(stored).await,
-                Ok(Entered::Queued(interval)) => interval,
+                Ok(Entered::Queued(interval)) => {
+                    outage::outlasted(None);
+                    interval
+                }
                 Err(error) if self.outlasts(&error) => {
+                    outage::outlasted(Some(&error));
                     // A copy of the request may come late, after the lock was granted and released.
                     self.retried = true;
                     OUTAGE_INTERVAL
@@ -338,6 +342,7 @@ impl Waiter<'_> {
             while is_unavailable(&outcome) && self.left() > CONFIRM_DELAY {
                 // A copy of the request may come late.
                 self.retried = true;
+                outage::outlasted(outcome.as_ref().err());
                 tokio::time::sleep(CONFIRM_DELAY).await;
                 outcome = self.set().await;
             }
