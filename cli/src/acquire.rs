@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use indicatif::ProgressBar;
-use locker_host::{Error, Holder, LockOutcome, Locker};
+use locker_host::{Error, Holder, LockOptions, LockOutcome, Locker};
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
+use crate::exec::child::Child;
 use crate::output::{Report, describe, quoted};
 use crate::signals::Signals;
 
@@ -14,6 +16,13 @@ pub(crate) enum Acquired<T> {
     Granted(T),
     Held(Holder),
     Interrupted(i32),
+}
+
+/// How to take a lock, as the command line says. A wait goes on through outages, which are reported.
+pub(crate) fn options(options: impl Into<LockOptions>, report: Report) -> LockOptions {
+    options
+        .into()
+        .through_outages(move |error| report.warn(&format!("{error}; still waiting for the cache and the lock")))
 }
 
 /// Waits for a lock to be `taken`, and shows its holder on a terminal meanwhile.
@@ -31,8 +40,18 @@ pub(crate) async fn acquire<T>(
             LockOutcome::Held(holder) => Acquired::Held(holder),
         }),
         // Dropping the call withdraws it; closing the locker waits for that.
-        signal = signals.next() => Ok(Acquired::Interrupted(signal as i32)),
+        signal = interruption(signals) => Ok(Acquired::Interrupted(signal as i32)),
         never = tell(locker, name), if report.is_watched() => match never {},
+    }
+}
+
+/// The next signal that ends a wait.
+async fn interruption(signals: &mut Signals) -> Signal {
+    loop {
+        let signal = signals.next().await;
+        if !Child::on_none(signal) {
+            return signal;
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use locker_host::LockOptions;
 
@@ -33,7 +34,7 @@ Exit codes:
   126  the command cannot be executed
   127  the command was not found
   128+N ended by signal N
-exec otherwise exits as its command does, run as the first of its plugins that failed: with 134 if
+exec and lead otherwise exit as their command does, run as the first of its plugins that failed: with 134 if
 that one trapped or went beyond its limits.";
 
 /// A distributed lock whose whole logic is one sandboxed WebAssembly component.
@@ -123,6 +124,8 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Hold a lock for the rest of a script
     Hold(Hold),
+    /// Run a command on one machine at a time, and stand by on the others
+    Lead(Lead),
     /// Run sandboxed plugins that share locks
     Run(Run),
     /// Measure what locks cost on a Redis server, beside what the server itself costs
@@ -185,7 +188,7 @@ pub(crate) struct Options {
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub(crate) ttl: Duration,
 
-    /// How long to wait for a lock that is held: a time, or forever [default: not at all]
+    /// How long to wait for a lock that is held, and for a cache that is away: a time, or forever [default: not at all]
     #[arg(long, value_name = "TIME", value_parser = wait)]
     wait: Option<Duration>,
 
@@ -296,6 +299,42 @@ pub(crate) struct MetricsOptions {
     /// Write metrics of the job to this file when it ends: FOLDER/JOB.prom for the textfile collector of node_exporter
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
+}
+
+/// Waits for the lock without an end, in the queue and through outages of the cache, and runs the command while it holds the
+/// lock, as exec does. If the lock is lost, the command is stopped, and started anew with a higher fence when the lock is held again.
+/// When the command ends by itself, the next one in the queue leads, and locker exits as the command did.
+///
+/// The command finds the same variables as under exec: at least LOCKER_NAME, LOCKER_FENCE and LOCKER_TTL_MS.
+#[derive(Group)]
+pub(crate) struct Lead {
+    /// The lock: 1 to 512 bytes without control characters
+    pub(crate) name: String,
+
+    /// How long the others wait at most after a crash of this machine: 500ms, 30s, 5min
+    #[arg(long, value_parser = duration, default_value = "30s")]
+    pub(crate) ttl: Duration,
+
+    /// A label of the leader, which other callers can read
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) owner: Option<String>,
+
+    /// What becomes of the command if the lock is lost: term asks it to stop, kill kills it
+    #[arg(long, value_name = "WHAT", default_value = "term", value_parser = on_lost_lead())]
+    pub(crate) on_lost: OnLost,
+
+    /// How long a command that is asked to stop may take before it is killed. At most half of --ttl [default: a fifth of --ttl, 5s at most]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) kill_after: Option<Duration>,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// A command that went on without the lock would be a second leader.
+fn on_lost_lead() -> impl TypedValueParser<Value = OnLost> {
+    PossibleValuesParser::new(["term", "kill"]).map(|what| if what == "kill" { OnLost::Kill } else { OnLost::Term })
 }
 
 /// What becomes of a command that has lost its lock.

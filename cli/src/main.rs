@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `args`: the command line; `cache`: the store that it names.
-//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `hold`, `run`, `bench`, `component` (and `wit`), `man` (and
+//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `lead`, `hold`, `run`, `bench`, `component` (and `wit`), `man` (and
 //!   `completions`). `extend` and `list` are one call each.
 //! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile;
 //!   `descriptors`: the open files of a process that is forked.
@@ -19,6 +19,7 @@ mod descriptors;
 mod exec;
 mod exit_code;
 mod hold;
+mod lead;
 mod lock;
 mod man;
 mod metrics_file;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
             // If this cannot be printed, it cannot be reported.
             _ = error.print();
             if lacks_dashes(&error) {
-                eprintln!("\nhint: put -- before the command: locker exec NAME -- COMMAND");
+                eprintln!("\nhint: put -- before the command, as in: locker exec NAME -- COMMAND");
             }
             return code.into();
         }
@@ -84,7 +85,7 @@ fn work(args: Args, keeper: Option<Keeper>, mut report: Report) -> Exit {
             std::process::exit(FAULT.into());
         }
     }));
-    if matches!(args.command, Command::Exec(_)) {
+    if matches!(args.command, Command::Exec(_) | Command::Lead(_)) {
         report = report.in_background();
     }
     let job = Job::of(&args.command);
@@ -103,10 +104,12 @@ fn end(exit: Exit) -> ExitCode {
     exit.into()
 }
 
-/// Whether the command of `exec` begins without two dashes before it.
+/// Whether the command of `exec` or `lead` begins without two dashes before it.
 fn lacks_dashes(error: &clap::Error) -> bool {
     let unknown = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
-    error.kind() == UnknownArgument && !unknown.starts_with('-') && error.to_string().contains("Usage: locker exec")
+    error.kind() == UnknownArgument
+        && !unknown.starts_with('-')
+        && ["exec", "lead"].iter().any(|of| error.to_string().contains(&format!("Usage: locker {of}")))
 }
 
 /// Reports an error. A reader that has seen enough is none.
@@ -206,7 +209,9 @@ const CLEAN_UP: Duration = Duration::from_secs(1);
 
 async fn with_locker(locker: &Locker, command: Command, report: Report, job: &Job) -> Result<Exit> {
     match command {
-        Command::Lock { name, options, token } => lock::lock(locker, &name, options.into(), token, report).await,
+        Command::Lock { name, options, token } => {
+            lock::lock(locker, &name, acquire::options(options, report), token, report).await
+        }
         Command::Unlock(unlock) => unlock::unlock(locker, unlock, report).await,
         Command::Extend { name, token, ttl } => {
             let outcome = locker.extend(&name, read_token(token)?, ttl).await?;
@@ -220,6 +225,7 @@ async fn with_locker(locker: &Locker, command: Command, report: Report, job: &Jo
             Ok(Exit::Done)
         }
         Command::Exec(exec) => exec::exec(locker, exec, report, job).await,
+        Command::Lead(lead) => lead::lead(locker, lead, report, job).await,
         Command::Run(run) => run::run(locker, run, report).await,
         Command::Bench(_)
         | Command::Check

@@ -31,6 +31,9 @@ impl Signals {
     /// Listens to more signals.
     pub(crate) fn add(&mut self, signals: impl IntoIterator<Item = Signal>) -> Result<()> {
         for signal in signals {
+            if self.streams.iter().any(|(known, _)| *known == signal) {
+                continue;
+            }
             let stream = unix::signal(SignalKind::from_raw(signal as i32)).context("cannot listen to signals")?;
             self.streams.push((signal, stream));
         }

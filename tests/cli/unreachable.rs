@@ -10,8 +10,8 @@ use tokio::net::TcpListener;
 use crate::harness::{Command, LONG, RedisServer};
 
 const SUBCOMMANDS: [&[&str]; 6] = [
-    &["lock", "job", "--wait", "1h"],
-    &["exec", "job", "--wait", "1h", "--", "true"],
+    &["lock", "job"],
+    &["exec", "job", "--", "true"],
     &["status", "job"],
     &["list"],
     &["unlock", "job", "token"],

@@ -110,6 +110,17 @@ impl Child {
         }
     }
 
+    /// Does what a signal asks for while there is no command, after an earlier one. Returns whether it concerns commands only.
+    pub(crate) fn on_none(signal: Signal) -> bool {
+        match signal {
+            Signal::SIGCHLD if orphans::adopts() => orphans::reap(&[]),
+            Signal::SIGCHLD | Signal::SIGCONT => {}
+            Signal::SIGTSTP => stop_by(signal, false),
+            _ => return false,
+        }
+        true
+    }
+
     /// Does what a signal asks for.
     pub(crate) fn on(&mut self, signal: Signal) {
         match signal {

@@ -15,7 +15,7 @@ mod substitution;
 use std::time::Duration;
 
 use anyhow::Result;
-use locker_host::{Error, Guard, LockOptions, Locker, LostReason, UnlockOutcome};
+use locker_host::{Error, Guard, Locker, LostReason, UnlockOutcome};
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
@@ -25,7 +25,7 @@ pub(crate) use request::release;
 use self::request::{Request, Requests};
 use self::shell::Watch;
 use self::streams::Streams;
-use crate::acquire::{Acquired, acquire};
+use crate::acquire::{Acquired, acquire, options};
 use crate::args::{Hold, Notice};
 use crate::exit_code::Exit;
 use crate::output::Report;
@@ -36,7 +36,7 @@ pub(crate) async fn keep(locker: &Locker, hold: Hold, prefix: &str, keeper: Keep
     let (shell, mut link) = keeper.watch()?;
     let mut signals = Signals::listen()?;
     let margin = expiry_margin(hold.options.ttl);
-    let options = LockOptions::from(hold.options).expiry_margin(margin);
+    let options = options(hold.options, report).expiry_margin(margin);
     let taken = locker.hold(&hold.name, options);
     let acquired = tokio::select! {
         biased;

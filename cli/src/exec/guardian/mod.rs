@@ -43,7 +43,7 @@ impl Guardian {
     pub(crate) fn start(shared: bool, kill_after: Duration, file: Option<&Path>) -> Result<Self> {
         // Now: after the fork, nothing may be allocated.
         let file = file.and_then(|file| CString::new(file.as_os_str().as_bytes()).ok());
-        let (page, (its, ours)) = (Page::map()?, UnixStream::pair()?);
+        let (page, (its, ours)) = (Page::take()?, UnixStream::pair()?);
         // A guardian that does not read must not hold us up.
         its.set_nonblocking(true)?;
         ours.set_nonblocking(true)?;
@@ -85,7 +85,9 @@ impl Drop for Guardian {
     fn drop(&mut self) {
         // SIGKILL also ends a stopped guardian. Then it is reaped.
         _ = kill(self.id, Signal::SIGKILL);
-        _ = waitpid(self.id, None);
+        if waitpid(self.id, None).is_ok() {
+            self.page.give_back();
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,6 +17,9 @@ pub(crate) type Time = u64;
 
 pub(crate) const NEVER: Time = Time::MAX;
 
+/// The page of an earlier command: there is one command at a time.
+static SPARE: Mutex<Option<&'static Page>> = Mutex::new(None);
+
 #[repr(C)]
 pub(crate) struct Page {
     /// The process of the command; 0 if there is none.
@@ -27,8 +31,22 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// A page that processes share which are forked from this one. It is there for as long as they are.
-    pub(super) fn map() -> nix::Result<&'static Self> {
+    /// A page that processes share which are forked from this one: one that was given back, or a new one.
+    pub(super) fn take() -> nix::Result<&'static Self> {
+        match SPARE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(page) => Ok(page),
+            None => Self::map(),
+        }
+    }
+
+    /// Gives back a page that no other process uses any more.
+    pub(super) fn give_back(&'static self) {
+        self.clear_command();
+        self.set_deadlines(NEVER, NEVER);
+        *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+
+    fn map() -> nix::Result<&'static Self> {
         let (size, access) =
             (NonZeroUsize::MIN.saturating_add(size_of::<Self>() - 1), ProtFlags::PROT_READ | ProtFlags::PROT_WRITE);
         // SAFETY: the mapping is new, aligned to a page and never unmapped. It is all zeros, which are valid atomics.
