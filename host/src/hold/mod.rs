@@ -99,7 +99,7 @@ impl Guard {
     /// Larger for every later grant of the same name. Send it along with every write.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.state.current().lease.fence
+        self.state.fence()
     }
 
     /// When the lock counts as lost unless it is renewed by then: its [expiry margin](LockOptions::expiry_margin) before the end of the lease, or
