@@ -59,7 +59,26 @@ impl Asked {
 
     /// Whether the value is in no queue after it.
     pub(super) fn leaves_queue(&self) -> bool {
-        self.what == "withdraw" || (self.what == "set" && self.args.len() > 4)
+        self.what == "withdraw" || self.is_last_step()
+    }
+
+    /// Whether it is the last step of a wait.
+    pub(super) fn is_last_step(&self) -> bool {
+        self.what == "set" && self.args.len() > 4
+    }
+
+    /// Whether it serves the queue of a free lock, if that is its outcome: what is refused changes nothing.
+    pub(super) fn serves(&self, outcome: &str) -> bool {
+        match &self.what[..] {
+            "set" | "enqueue" => !matches!(outcome, "late" | "withdrawn"),
+            "delete" | "withdraw" => outcome != "late",
+            _ => false,
+        }
+    }
+
+    /// The server time until which it may take effect.
+    pub(super) fn use_by(&self) -> u64 {
+        self.args.first().and_then(|use_by| use_by.parse().ok()).unwrap_or_default()
     }
 }
 

@@ -51,7 +51,7 @@ impl Caller {
     async fn extends(&self, name: &str, lease: &Lease, ttl: Duration) -> bool {
         let (token, started) = (lease.token.as_str(), self.world.now());
         self.world.tell(|| format!("{token} wants {name} for {ttl:?} more"));
-        self.world.ledger(|ledger, _| ledger.shortens(token, started + ttl));
+        self.world.ledger(|ledger, now| ledger.shortens(token, ttl, now));
         let answer = self.locker.extend(name, token, ttl).await;
         self.ends_in_time(started, Duration::ZERO, "an extension");
         match answer {

@@ -16,6 +16,8 @@ use super::sites::Peer;
 use super::variants::Flaw;
 use super::world::{Downstream, Route, State, World};
 
+/// What servers say to a user that may not publish.
+const REFUSALS: [&str; 2] = ["NOPERM", "can't run this command"];
 /// More than any world needs.
 const MAX_REQUESTS: usize = 50_000;
 /// How long after the last request of a broken connection the server closes it.
@@ -163,10 +165,15 @@ impl World {
         {
             state.ledger.withdrawn.insert((value.to_owned(), peer.site));
         }
+        if let (Some(value), "withdraw", Err(error)) = (asked.value(), &asked.what[..], &answer)
+            && REFUSALS.iter().any(|refusal| error.to_string().contains(refusal))
+        {
+            state.ledger.refused.insert((value.to_owned(), peer.site));
+        }
         observe(state, now);
-        let changes = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| outcome != "late"));
+        let serves = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| asked.serves(outcome)));
         let servers = &mut state.sites.all[peer.site];
-        if peer.node == servers.primary && changes {
+        if peer.node == servers.primary && serves {
             let channels = servers.primary(now).channels();
             state.ledger.check_hand_off(&asked, before.as_ref(), &channels, now);
         }
