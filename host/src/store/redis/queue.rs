@@ -139,7 +139,8 @@ impl Waiter<'_> {
             return Ok(Entered::Answered(outcome));
         }
         self.subscriber.set_queued(true);
-        let report = self.subscriber.is_reporter();
+        // The first report of another waiter may come later than this request: without one, the server takes the client for one that is stopped.
+        let report = self.subscriber.is_reporter() || self.subscriber.next_report().is_none();
         match self.enqueue(report).await? {
             Enqueued::Stored(stored) => Ok(Entered::Stored(stored)),
             Enqueued::Queued(interval) => Ok(Entered::Queued(interval)),
