@@ -80,10 +80,13 @@ impl Ledger {
                 waiter.channel = asked.args.get(8).cloned();
             }
             let outcome = reply.and_then(outcome);
-            if let (Some(channel), true, true) =
-                (&waiter.channel, asked.keys.len() == 6, reply.is_some_and(counts_report))
-            {
-                self.reports.insert(channel.clone(), now);
+            if let (Some(channel), 6, Some("queued")) = (&waiter.channel, asked.keys.len(), outcome) {
+                // A client whose report does not count is not subscribed any more, and is about to subscribe again.
+                if reply.is_some_and(counts_report) {
+                    self.reports.insert(channel.clone(), now);
+                } else {
+                    self.reports.remove(channel);
+                }
             }
             if outcome == Some("queued") {
                 waiter.queued.get_or_insert(now);
@@ -220,8 +223,7 @@ impl Waiter {
 
 /// Whether a report counts: the server ignores one that comes before its client has subscribed.
 fn counts_report(reply: &Value) -> bool {
-    let is_subscribed = matches!(reply, Value::Array(fields) if matches!(fields.get(6), Some(Value::Int(1..))));
-    outcome(reply) == Some("queued") && is_subscribed
+    matches!(reply, Value::Array(fields) if matches!(fields.get(6), Some(Value::Int(1..))))
 }
 
 /// What callers give up.
