@@ -226,10 +226,7 @@ impl Ledger {
         let is_there = is_there.is_some_and(|entry| entry.value == token);
         // A member of a quorum that does not answer may have had it, too.
         let was_there = self.sites_with(token, since) > 0;
-        // The replica that took over since may not know of the release.
-        let is_back = |at: Duration| at >= since && self.values.get(token).is_some_and(|value| value.since == at);
-        let excused = self.is_excused(token) || self.failed_over.is_some_and(is_back);
-        if (is_there || !was_there) && !excused {
+        if (is_there || !was_there) && !self.is_excused(token) {
             self.violated(ReleasesTellTheTruth, format!("{token} is told that it released {name}: {is_there}"));
         }
     }
