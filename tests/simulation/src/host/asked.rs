@@ -26,7 +26,9 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn of(words: &Words) -> Self {
-        let text = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
+        let text = |word: &Vec<u8>| {
+            String::from_utf8(word.clone()).unwrap_or_else(|_| String::from_utf8_lossy(word).into_owned())
+        };
         let words: Vec<String> = words.iter().map(text).collect();
         match &words[..] {
             [command, hash, count, rest @ ..] if command == "EVALSHA" => {

@@ -52,13 +52,13 @@ pub(super) async fn uplink(
             sleep(stalled).await;
         }
         world.replicas_confirm(peer, &words).await;
-        let Some(answer) = world.execute(process, peer, &words) else {
+        let asked = Asked::of(&words);
+        let Some(answer) = world.execute(process, peer, &words, &asked) else {
             if let Some(connection) = connection.upgrade() {
                 connection.disconnect();
             }
             continue;
         };
-        let asked = Asked::of(&words);
         let last_step_of = asked.is_last_step().then(|| asked.value().map(ToOwned::to_owned)).flatten();
         let reply = Reply { to: reply, answer, last_step_of };
         _ = down.send((world.now() + world.latency(route), Down::Reply(reply)));

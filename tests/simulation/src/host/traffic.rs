@@ -145,8 +145,14 @@ impl World {
     }
 
     /// The server does what is asked. None if the connection does not exist there any more.
-    pub(super) fn execute(&self, process: usize, peer: Peer, words: &Words) -> Option<RedisResult<Value>> {
-        let (now, asked) = (self.now(), Asked::of(words));
+    pub(super) fn execute(
+        &self,
+        process: usize,
+        peer: Peer,
+        words: &Words,
+        asked: &Asked,
+    ) -> Option<RedisResult<Value>> {
+        let now = self.now();
         let state = &mut *self.state();
         observe(state, now);
         let before = asked.lock().and_then(|name| state.sites.all[peer.site].entry(name, now));
@@ -159,7 +165,7 @@ impl World {
             let route = Route { process, site: peer.site };
             trace.push(format!("{:>9.3} {route} -> {asked}: {reply}", now.as_secs_f64() * 1000.0));
         }
-        state.ledger.executed(process, &asked, answer.as_ref().ok(), now);
+        state.ledger.executed(process, asked, answer.as_ref().ok(), now);
         if let (Some(value), Some("withdrawn"), "withdraw") =
             (asked.value(), answer.as_ref().ok().and_then(outcome), &asked.what[..])
         {
@@ -175,7 +181,7 @@ impl World {
         let servers = &mut state.sites.all[peer.site];
         if peer.node == servers.primary && serves {
             let channels = servers.primary(now).channels();
-            state.ledger.check_hand_off(&asked, before.as_ref(), &channels, now);
+            state.ledger.check_hand_off(asked, before.as_ref(), &channels, now);
         }
         self.send_pushes(state, now);
         state.requests += 1;
