@@ -92,7 +92,8 @@ impl Caller {
                 return ledger.released(name, token, started);
             }
             // An earlier copy of the request may have released it, and the lease may have ended meanwhile.
-            let healthy = ledger.is_healthy(self.process, started.saturating_sub(Duration::from_secs(1)));
+            let since = started.saturating_sub(Duration::from_secs(1));
+            let healthy = ledger.is_healthy_with(self.process, since, token, started);
             let excused = ledger.lease_ended_by(token, now);
             if was_valid && healthy && !excused {
                 ledger.violated(ReleasesTellTheTruth, format!("{token} has {name}, and is told {outcome:?}"));

@@ -138,12 +138,24 @@ impl Ledger {
 
     /// Whether nothing was wrong since then for a process; in a quorum, with a majority of the sites.
     pub(super) fn is_healthy(&self, process: usize, since: Duration) -> bool {
-        let is_healthy = |site: &usize| {
+        self.healthy_sites(process, since).count() >= self.needed
+    }
+
+    /// Whether nothing was wrong since then for a process with the sites that had its value at this time; in a quorum, with a majority of them.
+    pub(super) fn is_healthy_with(&self, process: usize, since: Duration, value: &str, at: Duration) -> bool {
+        let last = self.seen.get(value).map_or(&[][..], |seen| &seen.last);
+        let had = |site: &usize| last.get(*site).is_some_and(|last| *last >= Some(at));
+        self.is_healthy(process, since)
+            && (!self.is_quorum() || self.healthy_sites(process, since).filter(had).count() >= self.majority)
+    }
+
+    /// The sites with which nothing was wrong since then for a process.
+    fn healthy_sites(&self, process: usize, since: Duration) -> impl Iterator<Item = usize> {
+        (0..self.sites).filter(move |site| {
             let kinds = [(None, *site), (Some(process), *site)];
             let disturbed = kinds.iter().filter_map(|what| self.disturbed.get(what)).chain(self.restarted.get(site));
             disturbed.into_iter().all(|until| *until < since)
-        };
-        (0..self.sites).filter(is_healthy).count() >= self.needed
+        })
     }
 
     /// Whether nothing has gone wrong at all.

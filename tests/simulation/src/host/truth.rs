@@ -36,7 +36,7 @@ pub(super) struct Value {
 pub(super) struct Seen {
     pub(super) name: &'static str,
     /// When each site last had it.
-    last: Vec<Option<Duration>>,
+    pub(super) last: Vec<Option<Duration>>,
 }
 
 impl Ledger {
