@@ -1,8 +1,10 @@
 //! What is written to Redis, and where.
 
-use locker_host::{Locker, Redis};
+use std::time::Duration;
 
-use crate::harness::{LONG, RedisServer, granted, held, key_of, waiting_options};
+use locker_host::{Locker, LostReason, Redis};
+
+use crate::harness::{LONG, RedisServer, granted, held, key_of, until, waiting_options};
 
 #[tokio::test]
 async fn a_locks_key_is_the_prefix_and_its_name() {
@@ -91,3 +93,14 @@ for i = 1, #key do
   end
 end
 return crc % 16384";
+
+#[tokio::test]
+async fn a_guard_loses_a_lock_that_was_granted_to_its_token_again() {
+    let server = RedisServer::start().await;
+    let guard = server.locker().hold("job", Duration::from_secs(3)).await.unwrap().granted().unwrap();
+    // As after a failover that lost the hand-off, and not the entry in the queue.
+    let again = format!("{}\u{1f}{}", guard.lease().token.as_str(), guard.fence() + 2);
+    () = server.run(&["SET", "lock:job", &again, "KEEPTTL"]).await;
+    assert!(matches!(guard.lost().await, LostReason::Absent), "{guard:?}");
+    until(async || server.stored("job").await.is_none()).await;
+}

@@ -1,7 +1,10 @@
 //! Grants that count only when replicas know of them.
 
+use std::time::Duration;
+
 use locker_host::{ErrorKind, LockOptions, Locker, Redis};
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::harness::{LONG, RedisServer, SHORT, extended, granted, held, until, waiting_options};
 
@@ -68,6 +71,22 @@ async fn a_lock_that_is_handed_over_is_confirmed_too() {
     let error = waiters.join_next().await.unwrap().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     until(async || primary.run::<u64>(&["EXISTS", "lock:job"]).await == 0).await;
+}
+
+#[tokio::test]
+async fn a_hand_off_is_confirmed_when_a_replica_comes_back_after_the_first_lease() {
+    let (primary, mut replica) = pair().await;
+    let lease = granted(primary.locker().lock("job", LONG).await);
+    let options = LockOptions::from(Duration::from_secs(1)).wait(LONG / 2);
+    let waiter = primary.waiter(confirmed_by(&primary, 1), options).await;
+    replica.kill();
+    primary.locker().unlock("job", &lease.token).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    let replica = RedisServer::start().await;
+    replica.follow(&primary).await;
+    // Each request for the lock waits a second for replicas.
+    let lease = granted(timeout(Duration::from_secs(3), waiter).await.unwrap().unwrap());
+    assert_eq!(replica.stored("job").await.unwrap().0, lease.token.as_str());
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use crate::Error;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LostReason {
-    /// The cache does not have it: it was released with the token elsewhere, deleted, or lost by the server.
+    /// The cache does not have it: it was released with the token elsewhere, deleted, or lost by the server. A server that lost it may have
+    /// granted it to the token again, with another fence.
     Absent,
     /// Another token holds it.
     HeldByOther,

@@ -132,7 +132,7 @@ impl Guard {
     /// Larger for every later grant of the same name. Send it along with every write.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.state.current().lease.fence
+        self.state.fence()
     }
 
     /// When the lock counts as lost unless it is renewed by then: its [expiry margin](LockOptions::expiry_margin) before the end of the lease, or
@@ -261,7 +261,10 @@ impl Drop for Guard {
         self.state.end();
         self.renewal.abort();
         telemetry::released(&self.state.name, elapsed(self.state.since));
-        let gone = matches!(self.state.current().loss, Some(LostReason::Absent | LostReason::HeldByOther));
+        let gone = matches!(
+            self.state.current().loss,
+            Some(LostReason::Absent | LostReason::HeldByOther | LostReason::Revoked)
+        );
         if !self.released && !gone {
             // A renewal may still be on its way.
             let until = after(now(), self.ttl);

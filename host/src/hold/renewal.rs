@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::time::{sleep_until, timeout_at};
 
 use super::lost_reason::LostReason;
 use super::revocation::Revocations;
 use super::state::HoldState;
 use crate::component::operations::Operations;
-use crate::time::now;
+use crate::time::{after, now};
 use crate::{Error, ErrorKind, ExtendOutcome};
 
 pub(crate) struct Renewal {
@@ -48,7 +49,11 @@ impl Renewal {
                 return loss;
             }
             match self.attempt(lost_at).await {
-                Ok(ExtendOutcome::Extended(lease)) => self.state.renewed(lease),
+                Ok(ExtendOutcome::Extended(lease)) if lease.fence == self.state.fence() => self.state.renewed(lease),
+                Ok(ExtendOutcome::Extended(_)) => {
+                    self.withdraw();
+                    return LostReason::Absent;
+                }
                 Ok(ExtendOutcome::Absent | ExtendOutcome::HeldByOther) if revocations.is_announced() => {
                     return LostReason::Revoked;
                 }
@@ -57,6 +62,12 @@ impl Renewal {
                 Err(error) => self.state.failed(error),
             }
         }
+    }
+
+    /// The store lost the lock, and granted it to the token again: another caller may have held it in between.
+    fn withdraw(&self) {
+        let gone = after(now(), self.state.ttl);
+        self.operations.withdraw(&self.state.name, &self.state.token(), gone, &Handle::current());
     }
 
     /// When to renew the lock next: in time for an answer to arrive, also if its lease was old when it was granted.

@@ -96,6 +96,10 @@ impl HoldState {
         self.current().lease.token.clone()
     }
 
+    pub(crate) fn fence(&self) -> u64 {
+        self.current().lease.fence
+    }
+
     /// When the lock counts as lost unless it is renewed by then.
     pub(crate) fn lost_at(&self) -> Instant {
         self.limit(&self.current().lease).0

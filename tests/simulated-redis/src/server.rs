@@ -1,5 +1,7 @@
 //! One server.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use redis::{Arg, Cmd, RedisResult, Value};
 
 use crate::call::Call;
@@ -15,7 +17,7 @@ use crate::version::Version;
 /// A server: data, connections, scripts and a clock that only the world sets. It does nothing by itself.
 pub struct Server {
     pub(crate) state: State,
-    pub(crate) engine: Engine,
+    engine: Arc<Mutex<Engine>>,
 }
 
 /// Whether a server does what it is asked.
@@ -40,7 +42,7 @@ impl Server {
     /// An empty server. The seed determines all that is random about it.
     #[must_use]
     pub fn new(version: Version, seed: u64) -> Self {
-        Self { state: State::new(version, seed), engine: Engine::new(version) }
+        Self { state: State::new(version, seed), engine: Engine::of(version) }
     }
 
     /// Accepts a connection. It speaks RESP3 from the beginning, and is logged in if the default user needs no password.
@@ -93,11 +95,12 @@ impl Server {
         let command = Command::find(self.state.version, args)?;
         self.state.admit(client, command, args, asking)?;
         let Self { state, engine } = self;
+        let engine = || engine.lock().unwrap_or_else(PoisonError::into_inner);
         let mut call = Call { state, client, args, scripted: false };
         let reply = match command.name {
-            "eval" => engine.eval(&mut call, asking),
-            "evalsha" => engine.eval_known(&mut call, asking),
-            "script|load" => engine.load(&mut call),
+            "eval" => engine().eval(&mut call, asking),
+            "evalsha" => engine().eval_known(&mut call, asking),
+            "script|load" => engine().load(&mut call),
             _ => (command.run)(&mut call),
         };
         self.state.commit_for(client);

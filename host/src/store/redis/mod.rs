@@ -267,7 +267,8 @@ impl Redis {
 
     /// Makes one attempt. What replicas have not confirmed is withdrawn.
     async fn set(&self, keys: &Keys<'_>, value: &str, ttl: Duration) -> Result<SetOutcome, CacheError> {
-        let outcome = self.set_confirmed(keys, value, ttl, None, Mark::IfRetried).await.map(|(outcome, _)| outcome);
+        let set = self.set_confirmed(keys, value, ttl, None, Mark::IfRetried).await;
+        let outcome = set.and_then(|set| set.confirmed.map(|()| set.outcome));
         if self.replicas > 0 && outcome.is_err() {
             // If this fails too, the value expires.
             _ = Box::pin(self.withdraw_entry(keys, value)).await;
@@ -275,7 +276,7 @@ impl Redis {
         outcome
     }
 
-    /// Makes one attempt. With a queue entry it is the last step of a wait, and removes the entry. Answers too whether a request was lost.
+    /// Makes one attempt. With a queue entry it is the last step of a wait, and removes the entry.
     async fn set_confirmed(
         &self,
         keys: &Keys<'_>,
@@ -283,15 +284,14 @@ impl Redis {
         ttl: Duration,
         entry: Option<&str>,
         mark: Mark,
-    ) -> Result<(SetOutcome, bool), CacheError> {
+    ) -> Result<SetReply, CacheError> {
         let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.withdrawn(value)];
         let ttl_ms = millis(ttl);
         let args = [value, &ttl_ms, entry.unwrap_or_default()];
         let args = if entry.is_some() { &args[..] } else { &args[..2] };
         let set = Invocation { script: &SET, slot: keys.slot, keys: &names, args, mark };
         let (mut reply, confirmed) = self.run_confirmed(&set, |outcome| outcome == "stored").await?;
-        confirmed?;
-        Ok((self.set_outcome(&mut reply, ttl)?, reply.retried))
+        Ok(SetReply { outcome: self.set_outcome(&mut reply, ttl)?, confirmed, retried: reply.retried })
     }
 
     fn set_outcome(&self, reply: &mut Reply, ttl: Duration) -> Result<SetOutcome, CacheError> {
@@ -346,6 +346,15 @@ impl Redis {
     fn translate(&self, error: RedisError) -> CacheError {
         failure::translate(self.connection.address(), error)
     }
+}
+
+/// The answer to an attempt.
+struct SetReply {
+    outcome: SetOutcome,
+    /// Whether enough replicas know of what was stored.
+    confirmed: Result<(), CacheError>,
+    /// Whether an earlier copy of the request was lost.
+    retried: bool,
 }
 
 impl fmt::Debug for Redis {

@@ -11,7 +11,7 @@ use super::keys::{Keys, SEPARATOR};
 use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
 use super::script::{Invocation, Mark, Script, script};
-use super::{Redis, millis};
+use super::{Redis, SetReply, millis};
 use crate::store::{CacheError, Change, ErrorKind, SetOutcome, Stored, outage};
 use crate::time::{YEAR, after, now};
 
@@ -165,7 +165,8 @@ impl Waiter<'_> {
             return Ok(Entered::Answered(outcome));
         }
         self.subscriber.set_queued(true);
-        let report = self.subscriber.is_reporter();
+        // The first report of another waiter may come later than this request: without one, the server takes the client for one that is stopped.
+        let report = self.subscriber.is_reporter() || self.subscriber.next_report().is_none();
         match self.enqueue(report).await? {
             Enqueued::Stored(stored) => Ok(Entered::Stored(stored)),
             Enqueued::Queued(interval) => Ok(Entered::Queued(interval)),
@@ -240,8 +241,9 @@ impl Waiter<'_> {
         }
         if attempt {
             let attempt = self.redis.set_confirmed(self.keys, self.value, self.ttl, None, Mark::Never);
-            let (outcome, retried) = attempt.await?;
+            let SetReply { outcome, confirmed, retried } = attempt.await?;
             self.retried |= retried;
+            confirmed?;
             match outcome {
                 SetOutcome::Stored(_) if retried => return self.set().await.map(Some),
                 SetOutcome::Stored(_) => return Ok(Some(outcome)),
@@ -336,18 +338,38 @@ impl Waiter<'_> {
     async fn granted(mut self, stored: Stored) -> Result<SetOutcome, CacheError> {
         // The next waiter of this client reports when this lease has expired.
         self.subscriber.report_by(stored.deadline + EXPIRY_DELAY);
-        let mut outcome = Ok(SetOutcome::Stored(stored));
-        if self.redis.replicas > 0 {
-            outcome = self.set().await;
-            while is_unavailable(&outcome) && self.left() > CONFIRM_DELAY {
-                // A copy of the request may come late.
-                self.retried = true;
-                outage::outlasted(outcome.as_ref().err());
-                tokio::time::sleep(CONFIRM_DELAY).await;
-                outcome = self.set().await;
+        if self.redis.replicas == 0 {
+            return self.left_with(Ok(SetOutcome::Stored(stored)));
+        }
+        let mut lease = stored;
+        loop {
+            let error = match self.request().await {
+                Ok(SetReply { outcome: SetOutcome::Occupied(_), .. }) if !self.left().is_zero() => break,
+                Ok(SetReply { outcome, confirmed: Ok(()), .. }) => return self.left_with(Ok(outcome)),
+                Ok(SetReply { outcome, confirmed: Err(error), retried }) => {
+                    self.retried |= retried;
+                    lease = if let SetOutcome::Stored(stored) = outcome { stored } else { lease };
+                    error
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    // A copy of the request may come late.
+                    self.retried = true;
+                    error
+                }
+                Err(error) => return self.left_with(Err(error)),
+            };
+            if self.left() <= CONFIRM_DELAY {
+                return self.left_with(Err(error));
+            }
+            outage::outlasted(Some(&error));
+            tokio::time::sleep(CONFIRM_DELAY).await;
+            // The mark of a repeated request refuses the value once its lease is over.
+            if self.retried && lease.deadline <= now() {
+                break;
             }
         }
-        self.left_with(outcome)
+        // The caller may wait again, with another value.
+        Ok(SetOutcome::Stored(Stored { deadline: lease.deadline.min(now()), ..lease }))
     }
 
     /// The last step of a wait.
@@ -362,8 +384,13 @@ impl Waiter<'_> {
     }
 
     async fn set(&self) -> Result<SetOutcome, CacheError> {
-        let set = self.redis.set_confirmed(self.keys, self.value, self.ttl, Some(self.entry), self.mark());
-        set.await.map(|(outcome, _)| outcome)
+        let SetReply { outcome, confirmed, .. } = self.request().await?;
+        confirmed.map(|()| outcome)
+    }
+
+    /// Requests the lock, and removes the entry.
+    async fn request(&self) -> Result<SetReply, CacheError> {
+        self.redis.set_confirmed(self.keys, self.value, self.ttl, Some(self.entry), self.mark()).await
     }
 
     fn mark(&self) -> Mark {
@@ -378,8 +405,4 @@ impl Waiter<'_> {
     fn left(&self) -> Duration {
         self.ends.saturating_duration_since(now())
     }
-}
-
-fn is_unavailable(outcome: &Result<SetOutcome, CacheError>) -> bool {
-    outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
 }

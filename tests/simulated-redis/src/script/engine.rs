@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value as LuaValue};
 use redis::Value;
@@ -15,7 +16,12 @@ use crate::version::Version;
 /// So many hexadecimal digits are a hash.
 const HASH_LENGTH: usize = 40;
 
-/// The Lua interpreter of a server.
+thread_local! {
+    /// Starting an interpreter and compiling scripts takes long, and what is left of a script is only its code.
+    static ENGINES: RefCell<BTreeMap<Version, Arc<Mutex<Engine>>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The Lua interpreter of the servers of a version. All servers of a thread share it.
 pub(crate) struct Engine {
     lua: Lua,
     /// What scripts see as the table `redis`.
@@ -30,8 +36,9 @@ impl Engine {
     /// # Panics
     /// Only if there is no memory.
     #[expect(clippy::expect_used, reason = "the prelude is known to compile")]
-    pub(crate) fn new(version: Version) -> Self {
-        Self::start(version).expect("the interpreter starts")
+    pub(crate) fn of(version: Version) -> Arc<Mutex<Self>> {
+        let start = || Arc::new(Mutex::new(Self::start(version).expect("the interpreter starts")));
+        ENGINES.with_borrow_mut(|engines| engines.entry(version).or_insert_with(start).clone())
     }
 
     fn start(version: Version) -> mlua::Result<Self> {

@@ -26,7 +26,9 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn of(words: &Words) -> Self {
-        let text = |word: &Vec<u8>| String::from_utf8_lossy(word).into_owned();
+        let text = |word: &Vec<u8>| {
+            String::from_utf8(word.clone()).unwrap_or_else(|_| String::from_utf8_lossy(word).into_owned())
+        };
         let words: Vec<String> = words.iter().map(text).collect();
         match &words[..] {
             [command, hash, count, rest @ ..] if command == "EVALSHA" => {
@@ -59,7 +61,26 @@ impl Asked {
 
     /// Whether the value is in no queue after it.
     pub(super) fn leaves_queue(&self) -> bool {
-        self.what == "withdraw" || (self.what == "set" && self.args.len() > 4)
+        self.what == "withdraw" || self.is_last_step()
+    }
+
+    /// Whether it is the last step of a wait.
+    pub(super) fn is_last_step(&self) -> bool {
+        self.what == "set" && self.args.len() > 4
+    }
+
+    /// Whether it serves the queue of a free lock, if that is its outcome: what is refused changes nothing.
+    pub(super) fn serves(&self, outcome: &str) -> bool {
+        match &self.what[..] {
+            "set" | "enqueue" => !matches!(outcome, "late" | "withdrawn"),
+            "delete" | "withdraw" => outcome != "late",
+            _ => false,
+        }
+    }
+
+    /// The server time until which it may take effect.
+    pub(super) fn use_by(&self) -> u64 {
+        self.args.first().and_then(|use_by| use_by.parse().ok()).unwrap_or_default()
     }
 }
 

@@ -93,6 +93,7 @@ fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
             site.fail_over(now, length);
             // What the replica has not confirmed is lost: no lock, but perhaps a release.
             ledger.losses += 1;
+            ledger.failed_over = Some(now);
             // The clocks of the two differ.
             ledger.clock_is_back = true;
             ledger.fences_are_lost |= !keeps;

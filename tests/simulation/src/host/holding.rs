@@ -51,7 +51,7 @@ impl Caller {
     async fn extends(&self, name: &str, lease: &Lease, ttl: Duration) -> bool {
         let (token, started) = (lease.token.as_str(), self.world.now());
         self.world.tell(|| format!("{token} wants {name} for {ttl:?} more"));
-        self.world.ledger(|ledger, _| ledger.shortens(token, started + ttl));
+        self.world.ledger(|ledger, now| ledger.shortens(token, ttl, now));
         let answer = self.locker.extend(name, token, ttl).await;
         self.ends_in_time(started, Duration::ZERO, "an extension");
         match answer {
@@ -92,7 +92,8 @@ impl Caller {
                 return ledger.released(name, token, started);
             }
             // An earlier copy of the request may have released it, and the lease may have ended meanwhile.
-            let healthy = ledger.is_healthy(self.process, started.saturating_sub(Duration::from_secs(1)));
+            let since = started.saturating_sub(Duration::from_secs(1));
+            let healthy = ledger.is_healthy_with(self.process, since, token, started);
             let excused = ledger.lease_ended_by(token, now);
             if was_valid && healthy && !excused {
                 ledger.violated(ReleasesTellTheTruth, format!("{token} has {name}, and is told {outcome:?}"));

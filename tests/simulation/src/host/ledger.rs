@@ -18,6 +18,9 @@ use super::waiters::{Call, Waiter};
 /// The longest that it takes to tell a waiter of its lock.
 const MOST_UNTOLD: Duration = Duration::from_millis(250);
 
+/// The clock of a member of a quorum differs from others by less than one part in so many.
+const CLOCKS_DIFFER_BY: u32 = 100;
+
 #[derive(Default)]
 pub(super) struct Ledger {
     /// How many sites there are, how many must be well for a call to succeed, and how many must agree.
@@ -39,10 +42,14 @@ pub(super) struct Ledger {
     pub(super) values: BTreeMap<String, Value>,
     /// The values that were withdrawn, and from which site.
     pub(super) withdrawn: BTreeSet<(String, usize)>,
+    /// The values whose withdrawal a site refused, since its user may not publish.
+    pub(super) refused: BTreeSet<(String, usize)>,
     /// When each site last had a value.
     pub(super) seen: BTreeMap<String, Seen>,
     pub(super) stores: u64,
     pub(super) guards: Vec<(String, String, Weak<Guard>)>,
+    /// The processes that crashed.
+    pub(super) crashed: BTreeSet<usize>,
     resources: BTreeMap<String, (u64, u64)>,
     /// Until when something was wrong between a process and a site, or with the site.
     disturbed: BTreeMap<(Option<usize>, usize), Duration>,
@@ -52,6 +59,8 @@ pub(super) struct Ledger {
     pub(super) losses: u64,
     /// How often a minority of a quorum did.
     pub(super) survived: u64,
+    /// When a replica last took over.
+    pub(super) failed_over: Option<Duration>,
     /// A server's clock shows less than one did before.
     pub(super) clock_is_back: bool,
     /// A server lost its fences.
@@ -129,12 +138,24 @@ impl Ledger {
 
     /// Whether nothing was wrong since then for a process; in a quorum, with a majority of the sites.
     pub(super) fn is_healthy(&self, process: usize, since: Duration) -> bool {
-        let is_healthy = |site: &usize| {
+        self.healthy_sites(process, since).count() >= self.needed
+    }
+
+    /// Whether nothing was wrong since then for a process with the sites that had its value at this time; in a quorum, with a majority of them.
+    pub(super) fn is_healthy_with(&self, process: usize, since: Duration, value: &str, at: Duration) -> bool {
+        let last = self.seen.get(value).map_or(&[][..], |seen| &seen.last);
+        let had = |site: &usize| last.get(*site).is_some_and(|last| *last >= Some(at));
+        self.is_healthy(process, since)
+            && (!self.is_quorum() || self.healthy_sites(process, since).filter(had).count() >= self.majority)
+    }
+
+    /// The sites with which nothing was wrong since then for a process.
+    fn healthy_sites(&self, process: usize, since: Duration) -> impl Iterator<Item = usize> {
+        (0..self.sites).filter(move |site| {
             let kinds = [(None, *site), (Some(process), *site)];
             let disturbed = kinds.iter().filter_map(|what| self.disturbed.get(what)).chain(self.restarted.get(site));
             disturbed.into_iter().all(|until| *until < since)
-        };
-        (0..self.sites).filter(is_healthy).count() >= self.needed
+        })
     }
 
     /// Whether nothing has gone wrong at all.
@@ -182,8 +203,9 @@ impl Ledger {
     pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration) {
         let Some(lease) = self.lease(token) else { return };
         let granted = std::mem::replace(&mut lease.deadline, deadline);
-        let had = lease.fence;
-        if had != fence {
+        let (had, excused) = (lease.fence, lease.excused);
+        // A server that lost a grant, and not the queue, may grant it again. A guard notices.
+        if had != fence && (!excused || self.guards.iter().any(|(_, guarded, _)| guarded == token)) {
             let what = format!("{token} had {had} until {granted:?}, and has {fence} until {deadline:?}");
             self.violated(OneFencePerLease, what);
         }
@@ -191,7 +213,10 @@ impl Ledger {
     }
 
     /// An extension to less was sent: it may take effect whatever is answered.
-    pub(super) fn shortens(&mut self, token: &str, deadline: Duration) {
+    pub(super) fn shortens(&mut self, token: &str, ttl: Duration, now: Duration) {
+        // The clocks of the members of a quorum may run faster.
+        let lasts = if self.is_quorum() { ttl.saturating_sub(ttl / CLOCKS_DIFFER_BY) } else { ttl };
+        let deadline = now + lasts;
         if let Some(lease) = self.lease(token) {
             lease.deadline = deadline.min(lease.deadline);
         }
@@ -213,8 +238,7 @@ impl Ledger {
         let is_there = is_there.is_some_and(|entry| entry.value == token);
         // A member of a quorum that does not answer may have had it, too.
         let was_there = self.sites_with(token, since) > 0;
-        let excused = self.values.get(token).is_none_or(|value| value.excused);
-        if (is_there || !was_there) && !excused {
+        if (is_there || !was_there) && !self.is_excused(token) {
             self.violated(ReleasesTellTheTruth, format!("{token} is told that it released {name}: {is_there}"));
         }
     }
@@ -277,8 +301,7 @@ impl Ledger {
 
     pub(super) fn crashes(&mut self, process: usize) {
         self.leases.iter_mut().filter(|lease| lease.process == process).for_each(|lease| lease.ended = true);
-        // Its withdrawals in the background have ended, too.
-        let calls = self.calls.values_mut().filter(|call| call.process == process);
-        calls.for_each(|call| (call.over, call.given_up) = (true, false));
+        self.calls.values_mut().filter(|call| call.process == process).for_each(|call| call.over = true);
+        self.crashed.insert(process);
     }
 }

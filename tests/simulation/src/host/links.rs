@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::asked::Words;
+use super::asked::{Asked, Words};
 use super::network::Connection;
 use super::sites::Peer;
 use super::world::{Route, World};
@@ -22,9 +22,17 @@ pub(super) struct Arriving {
     pub(super) reply: oneshot::Sender<RedisResult<Value>>,
 }
 
+/// The answer to a request.
+pub(super) struct Reply {
+    pub(super) to: oneshot::Sender<RedisResult<Value>>,
+    pub(super) answer: RedisResult<Value>,
+    /// The value whose last step it answers.
+    pub(super) last_step_of: Option<String>,
+}
+
 /// What is on its way to a process.
 pub(super) enum Down {
-    Reply(oneshot::Sender<RedisResult<Value>>, RedisResult<Value>),
+    Reply(Reply),
     Push(Push),
 }
 
@@ -44,13 +52,16 @@ pub(super) async fn uplink(
             sleep(stalled).await;
         }
         world.replicas_confirm(peer, &words).await;
-        let Some(answer) = world.execute(process, peer, &words) else {
+        let asked = Asked::of(&words);
+        let Some(answer) = world.execute(process, peer, &words, &asked) else {
             if let Some(connection) = connection.upgrade() {
                 connection.disconnect();
             }
             continue;
         };
-        _ = down.send((world.now() + world.latency(route), Down::Reply(reply, answer)));
+        let last_step_of = asked.is_last_step().then(|| asked.value().map(ToOwned::to_owned)).flatten();
+        let reply = Reply { to: reply, answer, last_step_of };
+        _ = down.send((world.now() + world.latency(route), Down::Reply(reply)));
     }
     world.closed(peer);
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::asked::Words;
-use super::links::{Arriving, Down, downlink, uplink};
+use super::links::{Arriving, Down, Reply, downlink, uplink};
 use super::sites::Peer;
 use super::variants::Flaw;
 use super::world::{Route, World};
@@ -158,7 +158,11 @@ impl Down {
     /// Arrives at the process.
     pub(super) fn arrive(self, connection: &Connection) {
         match self {
-            Self::Reply(reply, answer) => _ = reply.send(answer),
+            Self::Reply(Reply { to, answer, last_step_of }) => {
+                if let (Ok(()), Some(value)) = (to.send(answer), last_step_of) {
+                    connection.world.ledger(|ledger, _| ledger.has_answer(&value));
+                }
+            }
             Self::Push(push) => connection.push(&push.channel, &push.message),
         }
     }

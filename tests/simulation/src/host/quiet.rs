@@ -55,8 +55,9 @@ fn given_up(world: &World) {
         let entries = world.state().sites.entries(name, now);
         world.ledger(|ledger, _| {
             let has_lost = ledger.losses + ledger.survived > 0;
-            let given_up = entries.iter().flatten().find(|entry| !has_lost && ledger.is_given_up(&entry.value));
-            if let Some(entry) = given_up {
+            let mut entries = entries.iter().enumerate().filter_map(|(site, entry)| Some((site, entry.as_ref()?)));
+            let given_up = entries.find(|(site, entry)| !has_lost && ledger.is_given_up(&entry.value, *site));
+            if let Some((_, entry)) = given_up {
                 ledger.violated(GivenUpIsRemoved, format!("{} has {name}, which it gave up", entry.value));
             }
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use locker_simulated_redis::{ClientId, Cluster, Push, Server};
+use locker_simulated_redis::{ClientId, Cluster, Push, Server, slot_of};
 
 use super::patch::Patch;
 use super::plan::{HostPlan, LOCK_NAMES};
@@ -37,10 +37,19 @@ impl Sites {
         self.all[peer.site].server(peer.node, now)
     }
 
-    /// What each site has under the key of a lock; one of the nodes, in a cluster.
+    /// What each site has under the key of a lock; in a cluster, one of the nodes that serve its slot.
     pub(super) fn entries(&mut self, name: &str, now: Duration) -> Vec<Option<Entry>> {
-        let mut entries = self.all.iter_mut().map(|site| site.entry(name, now));
-        if self.is_cluster { vec![entries.flatten().next()] } else { entries.by_ref().collect() }
+        if !self.is_cluster {
+            return self.all.iter_mut().map(|site| site.entry(name, now)).collect();
+        }
+        let slot = slot_of(format!("lock:{name}").as_bytes());
+        // A replica that takes over after a move may still have the key.
+        let serving = (0..self.all.len()).filter(|node| {
+            let cluster = self.all[*node].cluster();
+            cluster.is_some_and(|its| its.owner(slot) == Some(*node) || its.importing.contains_key(&slot))
+        });
+        let serving: Vec<_> = serving.collect();
+        vec![serving.into_iter().find_map(|node| self.all[node].entry(name, now))]
     }
 
     /// The messages of all servers, each with its receiver.

@@ -16,6 +16,8 @@ use super::sites::Peer;
 use super::variants::Flaw;
 use super::world::{Downstream, Route, State, World};
 
+/// What servers say to a user that may not publish.
+const REFUSALS: [&str; 2] = ["NOPERM", "can't run this command"];
 /// More than any world needs.
 const MAX_REQUESTS: usize = 50_000;
 /// How long after the last request of a broken connection the server closes it.
@@ -143,8 +145,14 @@ impl World {
     }
 
     /// The server does what is asked. None if the connection does not exist there any more.
-    pub(super) fn execute(&self, process: usize, peer: Peer, words: &Words) -> Option<RedisResult<Value>> {
-        let (now, asked) = (self.now(), Asked::of(words));
+    pub(super) fn execute(
+        &self,
+        process: usize,
+        peer: Peer,
+        words: &Words,
+        asked: &Asked,
+    ) -> Option<RedisResult<Value>> {
+        let now = self.now();
         let state = &mut *self.state();
         observe(state, now);
         let before = asked.lock().and_then(|name| state.sites.all[peer.site].entry(name, now));
@@ -157,18 +165,23 @@ impl World {
             let route = Route { process, site: peer.site };
             trace.push(format!("{:>9.3} {route} -> {asked}: {reply}", now.as_secs_f64() * 1000.0));
         }
-        state.ledger.executed(process, &asked, answer.as_ref().ok(), now);
+        state.ledger.executed(process, asked, answer.as_ref().ok(), now);
         if let (Some(value), Some("withdrawn"), "withdraw") =
             (asked.value(), answer.as_ref().ok().and_then(outcome), &asked.what[..])
         {
             state.ledger.withdrawn.insert((value.to_owned(), peer.site));
         }
+        if let (Some(value), "withdraw", Err(error)) = (asked.value(), &asked.what[..], &answer)
+            && REFUSALS.iter().any(|refusal| error.to_string().contains(refusal))
+        {
+            state.ledger.refused.insert((value.to_owned(), peer.site));
+        }
         observe(state, now);
-        let changes = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| outcome != "late"));
+        let serves = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| asked.serves(outcome)));
         let servers = &mut state.sites.all[peer.site];
-        if peer.node == servers.primary && changes {
+        if peer.node == servers.primary && serves {
             let channels = servers.primary(now).channels();
-            state.ledger.check_hand_off(&asked, before.as_ref(), &channels, now);
+            state.ledger.check_hand_off(asked, before.as_ref(), &channels, now);
         }
         self.send_pushes(state, now);
         state.requests += 1;

@@ -36,7 +36,7 @@ pub(super) struct Value {
 pub(super) struct Seen {
     pub(super) name: &'static str,
     /// When each site last had it.
-    last: Vec<Option<Duration>>,
+    pub(super) last: Vec<Option<Duration>>,
 }
 
 impl Ledger {
@@ -101,8 +101,10 @@ impl Ledger {
 
     fn stored(&mut self, name: &'static str, value: &str, now: Duration) {
         self.stores += 1;
+        // A replica that takes over may not know what became of a value: of its release, of its extension, or that it was evicted.
+        let excused = self.failed_over == Some(now);
         // A waiter that did not hear of its lock may get it again.
-        self.values.insert(value.to_owned(), Value { name, order: self.stores, since: now, excused: false });
+        self.values.insert(value.to_owned(), Value { name, order: self.stores, since: now, excused });
         if !self.is_quorum() {
             // Members of a quorum may have a value while others have removed it.
             self.check_given_up(name, value);

@@ -31,10 +31,18 @@ pub(super) struct Waiter {
     /// When it was told that it is in the queue.
     queued: Option<Duration>,
     pub(super) stored: bool,
-    /// Its last step was executed, and did not store it.
-    pub(super) left: bool,
+    /// The last step that was executed and did not store it. Its client may not have the answer, and repeat it.
+    left: Option<LastStep>,
     /// Where it is told.
     channel: Option<String>,
+}
+
+/// A last step that left a value out of the store and the queue.
+#[derive(Clone, Copy, Debug)]
+struct LastStep {
+    use_by: u64,
+    /// Its client knows, or has gone on to withdraw the value.
+    is_known: bool,
 }
 
 /// For how long a lock may be free while a live waiter waits: a report is due every two seconds.
@@ -65,27 +73,36 @@ impl Ledger {
                 first: now,
                 queued: None,
                 stored: false,
-                left: false,
+                left: None,
                 channel: None,
             });
             if asked.what == "enqueue" {
                 waiter.channel = asked.args.get(8).cloned();
             }
             let outcome = reply.and_then(outcome);
-            if let (Some(channel), true, true) =
-                (&waiter.channel, asked.keys.len() == 6, reply.is_some_and(counts_report))
-            {
-                self.reports.insert(channel.clone(), now);
+            if let (Some(channel), 6, Some("queued")) = (&waiter.channel, asked.keys.len(), outcome) {
+                // A client whose report does not count is not subscribed any more, and is about to subscribe again.
+                if reply.is_some_and(counts_report) {
+                    self.reports.insert(channel.clone(), now);
+                } else {
+                    self.reports.remove(channel);
+                }
             }
             if outcome == Some("queued") {
                 waiter.queued.get_or_insert(now);
             }
-            waiter.left |= asked.leaves_queue() && matches!(outcome, Some("occupied" | "withdrawn"));
+            waiter.takes_last_step(asked, outcome);
         }
         self.check_free(now);
     }
 
-    /// After a step that may hand a lock over, it is not free if a live waiter waits, and its new holder can hear of it.
+    /// A client has the answer to its last step.
+    pub(super) fn has_answer(&mut self, value: &str) {
+        let left = self.waiters.get_mut(value).and_then(|waiter| waiter.left.as_mut());
+        left.into_iter().for_each(|left| left.is_known = true);
+    }
+
+    /// After a step that serves the queue, the lock is not free if a live waiter waits, and its new holder can hear of it.
     pub(super) fn check_hand_off(
         &mut self,
         asked: &Asked,
@@ -96,11 +113,7 @@ impl Ledger {
         if self.is_quorum() {
             return;
         }
-        let serves = match &asked.what[..] {
-            "set" | "enqueue" => true,
-            "delete" | "withdraw" => before.is_some(),
-            _ => false,
-        };
+        let serves = matches!(&asked.what[..], "set" | "enqueue") || before.is_some();
         let Some(name) = asked.lock().filter(|_| serves) else { return };
         let Some(entry) = self.truths.get(name).and_then(|truth| truth.entry.clone()) else {
             let live = self
@@ -124,7 +137,7 @@ impl Ledger {
 
     /// A value that was given up is not stored.
     pub(super) fn check_given_up(&mut self, name: &str, value: &str) {
-        let has_left = self.waiters.get(value).is_some_and(|waiter| waiter.left);
+        let has_left = self.waiters.get(value).is_some_and(|waiter| waiter.left.is_some());
         let had_it = self.leases.iter().any(|lease| lease.token == value);
         if (has_left || had_it) && self.losses == 0 {
             let what = format!("{value} is stored in {name}, and had it before: {had_it}, or gave up: {has_left}");
@@ -136,7 +149,7 @@ impl Ledger {
     fn waiting(&self, name: &str) -> impl Iterator<Item = (&String, usize, Duration)> {
         let waits = move |(value, waiter): (&String, &Waiter)| {
             let is_over = self.calls.get(label_of(value)).is_none_or(|call| call.over);
-            waiter.name == name && !is_over && !waiter.stored && !waiter.left
+            waiter.name == name && !is_over && !waiter.stored && waiter.left.is_none()
         };
         let waiters = self.waiters.iter().filter(move |waiter| waits(*waiter));
         waiters.filter_map(|(value, waiter)| Some((value, waiter.process, waiter.queued?)))
@@ -191,10 +204,26 @@ impl Ledger {
     }
 }
 
+impl Waiter {
+    /// A client that has no answer to a last step may repeat it. The later copy may store the value, and no earlier one.
+    fn takes_last_step(&mut self, asked: &Asked, outcome: Option<&str>) {
+        let (use_by, left) = (asked.use_by(), self.left);
+        match outcome {
+            Some("occupied" | "withdrawn") if asked.leaves_queue() => {
+                let is_known = !asked.is_last_step() || left.is_some_and(|left| left.is_known);
+                self.left = Some(LastStep { use_by: left.map_or(use_by, |left| left.use_by.max(use_by)), is_known });
+            }
+            Some("stored") if asked.is_last_step() => {
+                self.left = left.filter(|left| left.is_known || left.use_by >= use_by);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Whether a report counts: the server ignores one that comes before its client has subscribed.
 fn counts_report(reply: &Value) -> bool {
-    let is_subscribed = matches!(reply, Value::Array(fields) if matches!(fields.get(6), Some(Value::Int(1..))));
-    outcome(reply) == Some("queued") && is_subscribed
+    matches!(reply, Value::Array(fields) if matches!(fields.get(6), Some(Value::Int(1..))))
 }
 
 /// What callers give up.
@@ -221,8 +250,11 @@ impl Ledger {
         tokens.iter().for_each(|token| self.ends(token));
     }
 
-    /// Values of calls that gave up although their process lives.
-    pub(super) fn is_given_up(&self, value: &str) -> bool {
-        self.calls.get(label_of(value)).is_some_and(|call| call.given_up)
+    /// Whether a site must not have a value, since its call gave up and its process lives: withdrawals in the background end with their process.
+    /// What a site refuses to withdraw expires there.
+    pub(super) fn is_given_up(&self, value: &str, site: usize) -> bool {
+        let refused = self.refused.iter().any(|(of, by)| of == value && (*by == site || !self.is_quorum()));
+        let call = self.calls.get(label_of(value)).filter(|call| !self.crashed.contains(&call.process));
+        call.is_some_and(|call| call.given_up) && !refused
     }
 }

@@ -119,6 +119,21 @@ fn a_waiter_is_told_of_its_lock_as_soon_as_it_is_released() {
     .unwrap();
 }
 
+#[test]
+fn all_waiters_of_a_process_report_until_a_report_was_answered() {
+    in_host_world(0, async |world| {
+        let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
+        let _guard = first.locker.hold("job", TTL).await.unwrap().granted().unwrap();
+        let waits = || second.locker.lock("job", LockOptions::from(TTL).wait(TTL));
+        _ = timeout(Duration::from_millis(100), async { tokio::join!(waits(), waits()) }).await;
+        let trace = world.trace();
+        let replies: Vec<_> = trace.iter().filter_map(|line| line.split_once(" queued ")).collect();
+        let reports = replies.iter().filter(|(_, fields)| fields.split(' ').count() == 6);
+        assert_eq!((replies.len(), reports.count()), (2, 2), "{trace:#?}");
+    })
+    .unwrap();
+}
+
 /// A process whose store is made of memory, in a quorum or not.
 fn waiters(locker: impl Fn(&Environment) -> Locker) {
     in_host_world(0, async |_| {
