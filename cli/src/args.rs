@@ -85,7 +85,7 @@ pub(crate) enum Command {
         name: String,
         #[command(flatten)]
         options: Options,
-        /// Hold it with this token, if its 32 hexadecimal digits were chosen at random: whoever repeats the call has the same lease
+        /// Hold it with this token, whose 32 hexadecimal digits you chose at random: a call that is repeated has the same lease
         /// while the token holds the lock; - reads it from standard input
         #[arg(long)]
         token: Option<String>,
@@ -160,7 +160,7 @@ pub(crate) struct Unlock {
     #[arg(env = "LOCKER_TOKEN", hide_env_values = true, required_unless_present_any = ["force", "all"])]
     pub(crate) token: Option<String>,
 
-    /// Take the lock from its holder, whoever that is, without its token. The next waiter gets it, and a holder that guards it is
+    /// Take the lock from its holder without its token. The next waiter gets it, and a holder that guards it is
     /// told. Until that one stops, two may be at work
     #[arg(long)]
     pub(crate) force: bool,
@@ -326,6 +326,9 @@ pub(crate) struct Lead {
     /// How long a command that is asked to stop may take before it is killed. At most half of --ttl [default: a fifth of --ttl, 5s at most]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) kill_after: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) metrics: MetricsOptions,
 
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]

@@ -222,7 +222,7 @@ impl Locker {
     }
 
     /// Says that the work under the lock `name` is done, if `token` holds it: the lock stays taken for `ttl` from now, and no token extends or
-    /// releases it. Whoever asks for it meanwhile learns who completed the work, and when ([`Holder::done`]). Only [`Locker::revoke`] ends
+    /// releases it. A caller that asks for it meanwhile learns who completed the work, and when ([`Holder::done`]). Only [`Locker::revoke`] ends
     /// that sooner. `ttl` may be longer than [`Limits::max_ttl`]. [`Guard::complete`](crate::Guard::complete) does this for a guard.
     ///
     /// ```
@@ -245,7 +245,7 @@ impl Locker {
         self.0.complete(name, token, ttl).await
     }
 
-    /// Takes the lock `name` from its holder, if that has the fence `fence`, or whoever it is. The next waiter gets the lock, and the
+    /// Takes the lock `name` from its holder: the one with the fence `fence`, or any if there is none. The next waiter gets the lock, and the
     /// [`Guard`] of the former holder is told. Until it stops, two may be at work: only the fence protects from that.
     ///
     /// Without a fence, this takes the lock from the holder that it finds. If another one has it by then, the answer is

@@ -100,7 +100,7 @@ impl LockOptions {
     /// at a time may use a token.
     ///
     /// It has the form of the tokens that `lock` returns: 32 hexadecimal digits in lower case, after the owner's label and a colon if there is a
-    /// label. Choose the digits at random: whoever guesses them can release the lock. The lock is not withdrawn if the call fails or
+    /// label. Choose the digits at random: a caller that guesses them can release the lock. The lock is not withdrawn if the call fails or
     /// is dropped, unless it waits: call again.
     ///
     /// ```

@@ -78,6 +78,14 @@ async fn each_outcome_is_counted(#[case] words: &[&str], #[case] code: i32, #[ca
     collected.assert(outcome, &ran);
 }
 
+#[tokio::test]
+async fn a_leader_counts_as_a_job() {
+    let collected = Collected::new();
+    let file = collected.path();
+    let lead = ["lead", "job", "--metrics-file", file.to_str().unwrap(), "--", "sh", "-c", "exit 7"];
+    collected.assert("failed", &Command::new(&lead).run().await);
+}
+
 #[rstest]
 #[case::with_the_usual_code(&[])]
 #[case::with_a_code_of_its_own(&["-E", "0"])]
@@ -125,7 +133,8 @@ async fn counters_add_up_and_a_failure_keeps_the_time_of_the_last_success() {
     let samples = collected.read();
     let value = |name| samples.of("job", name, "");
     assert_eq!(samples.outcomes("job"), [("done".to_owned(), 3.0), ("failed".to_owned(), 1.0)]);
-    assert!(value("locker_job_ran_seconds_total") >= 0.3 && value("locker_job_last_run_seconds") < now() - before);
+    // A command is watched from just after its start.
+    assert!(value("locker_job_ran_seconds_total") >= 0.29 && value("locker_job_last_run_seconds") < now() - before);
     assert_eq!((value("locker_job_last_success_timestamp_seconds"), exit_code(&samples)), (success, 1.0));
     // The file has milliseconds.
     assert!(success >= before - 0.001 && value("locker_job_last_attempt_timestamp_seconds") >= success);

@@ -68,6 +68,24 @@ async fn a_period_may_be_longer_than_a_day() {
     assert!(store.left("job").await.as_secs() > 39 * 24 * 60 * 60);
 }
 
+/// A job that marks its start with a folder, as many scripts do, or in Redis without an expiry, is killed: its mark stays.
+#[rstest]
+#[case::a_folder("mkdir mark || exit 75; kill -KILL $$; rmdir mark")]
+#[case::a_key(
+    "redis-cli -u $LOCKER_CACHE SET mark me NX | grep -q OK || exit 75; kill -KILL $$; redis-cli -u $LOCKER_CACHE DEL mark"
+)]
+#[tokio::test]
+async fn a_crash_leaves_a_mark_for_ever_and_a_lock_until_it_expires(#[case] job: &str) {
+    let (server, folder) = (RedisServer::start().await, tempfile::tempdir().unwrap());
+    let marked =
+        || Command::of("sh".into(), &["-c", job]).env("LOCKER_CACHE", &server.url()).current_dir(folder.path());
+    assert_eq!(marked().run().await.signal, Some(Signal::SIGKILL));
+    assert_eq!(marked().run().await.code, Some(75));
+    Command::on(&server, &["lock", "job", "--ttl", "1s"]).run().await;
+    let next = Command::on(&server, &["exec", "job", "--wait", "1min", "--", "echo", "made"]).run().await;
+    assert_eq!(next.line(), "made");
+}
+
 /// Asks `locker` while the job runs.
 const STATUS: &str = r#"exec "$LOCKER" status "$LOCKER_NAME" --json"#;
 

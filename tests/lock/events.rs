@@ -118,6 +118,18 @@ fn losses_are_counted_and_holds_are_timed() {
 }
 
 #[test]
+fn revocations_and_completed_periods_are_counted() {
+    let metrics = Metrics::of(async {
+        let locker = Locker::new(Memory::default()).unwrap();
+        let guard = locker.hold("job", LONG).await.unwrap().granted().unwrap();
+        guard.complete(2 * LONG).await.unwrap();
+        locker.revoke("job", None).await.unwrap();
+    });
+    assert_eq!(metrics["locker_completed_total"], [1.0]);
+    assert_eq!(metrics["locker_revoked_total"], [1.0]);
+}
+
+#[test]
 fn terms_of_leaders_are_counted_and_timed() {
     let metrics = Metrics::of(async {
         let store = Flaky::default();

@@ -78,7 +78,7 @@ async fn fences_rise_in_the_order_of_the_grants(
 
 #[rstest]
 #[tokio::test]
-async fn a_paused_holders_late_write_is_rejected_by_whoever_remembers_the_fence(
+async fn a_paused_holders_late_write_is_rejected_by_a_receiver_that_remembers_the_fence(
     #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
 ) {
     let store = backend.start().await;

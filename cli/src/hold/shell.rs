@@ -28,7 +28,7 @@ impl Shell {
         })
     }
 
-    /// Whoever has lost its parent has one that lives for as long as the machine, or the session of a user. It would never be released.
+    /// A process that has lost its parent has another one, which lives for as long as the machine or the session of a user. The lock would never be released.
     fn caller() -> Result<Self> {
         let id = getppid();
         if id.as_raw() == 0 || getsid(Some(id)) != getsid(None) {

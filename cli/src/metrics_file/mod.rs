@@ -40,6 +40,7 @@ impl Job {
     pub(crate) fn of(command: &Command) -> Self {
         let (lock, file) = match command {
             Command::Exec(exec) => (exec.name.clone(), exec.metrics.metrics_file.clone()),
+            Command::Lead(lead) => (lead.name.clone(), lead.metrics.metrics_file.clone()),
             _ => (String::new(), None),
         };
         Self {

@@ -198,7 +198,7 @@ impl Guard {
         self.operations.extend(&self.state.name, self.state.token(), time).await
     }
 
-    /// Says that the work is done, and keeps the lock taken until `period` after it was acquired: whoever asks for it meanwhile learns who did
+    /// Says that the work is done, and keeps the lock taken until `period` after it was acquired: a caller that asks for it meanwhile learns who did
     /// the work, and when ([`Holder::done`](crate::Holder::done)). If the period is over, the lock is released.
     ///
     /// While the cache is unavailable, this tries again until the lease ends. If the work failed, [release](Self::release) the lock, so

@@ -54,7 +54,7 @@ pub enum Operation {
     Complete,
     /// Inspecting its holder.
     Inspect,
-    /// Taking it from its holder, whoever that is. A plugin that imports the cache itself is not bound by this: it sees the tokens of its
+    /// Taking it from its holder without its token. A plugin that imports the cache itself is not bound by this: it sees the tokens of its
     /// namespace.
     Revoke,
 }

@@ -86,7 +86,7 @@ impl Drop for Guardian {
         // SIGKILL also ends a stopped guardian. Then it is reaped.
         _ = kill(self.id, Signal::SIGKILL);
         if waitpid(self.id, None).is_ok() {
-            self.page.give_back();
+            self.page.keep_for_next();
         }
     }
 }

@@ -39,8 +39,8 @@ impl Page {
         }
     }
 
-    /// Gives back a page that no other process uses any more.
-    pub(super) fn give_back(&'static self) {
+    /// Keeps a page that no other process uses any more for the next guardian.
+    pub(super) fn keep_for_next(&'static self) {
         self.clear_command();
         self.set_deadlines(NEVER, NEVER);
         *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
