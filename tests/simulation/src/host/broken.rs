@@ -168,8 +168,8 @@ const MEMBERS: &[Variant] = &[
     ),
     Variant::script(
         "extensions_store",
-        "return {now, 'absent'}\nend\nif not holds(present, ARGV[2]) then",
-        "redis.call('SET', KEYS[1], ARGV[2] .. '\\31' .. string.format('%.0f', now), 'PX', ARGV[3])\n  return {now, 'extended', now}\nend\nif not holds(present, ARGV[2]) then",
+        "return {now, 'absent'}\nend\nlocal replacement = ARGV[4]",
+        "redis.call('SET', KEYS[1], ARGV[2] .. '\\31' .. string.format('%.0f', now), 'PX', ARGV[3])\n  return {now, 'extended', now}\nend\nlocal replacement = ARGV[4]",
     ),
 ];
 
