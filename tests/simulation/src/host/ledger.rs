@@ -13,7 +13,7 @@ use super::invariants::HostInvariant::{
 use super::invariants::{HostInvariant, HostViolation};
 use super::plan::HostPlan;
 use super::truth::{Seen, Truth, Value};
-use super::waiters::{Call, Waiter};
+use super::waiters::{Call, Reports, Waiter};
 
 /// The longest that it takes to tell a waiter of its lock.
 const MOST_UNTOLD: Duration = Duration::from_millis(250);
@@ -34,8 +34,8 @@ pub(super) struct Ledger {
     pub(super) calls: BTreeMap<String, Call>,
     /// The values that servers were asked to store.
     pub(super) waiters: BTreeMap<String, Waiter>,
-    /// When each client last reported, by its channel.
-    pub(super) reports: BTreeMap<String, Duration>,
+    /// What each client reported, by its channel.
+    pub(super) reports: BTreeMap<String, Reports>,
     /// What is under the keys of locks.
     pub(super) truths: BTreeMap<&'static str, Truth>,
     /// All values that were stored by so many sites as must agree.
