@@ -141,12 +141,10 @@ impl Ledger {
         self.healthy_sites(process, since).count() >= self.needed
     }
 
-    /// Whether nothing was wrong since then for a process with the sites that had its value at this time; in a quorum, with a majority of them.
-    pub(super) fn is_healthy_with(&self, process: usize, since: Duration, value: &str, at: Duration) -> bool {
-        let last = self.seen.get(value).map_or(&[][..], |seen| &seen.last);
-        let had = |site: &usize| last.get(*site).is_some_and(|last| *last >= Some(at));
-        self.is_healthy(process, since)
-            && (!self.is_quorum() || self.healthy_sites(process, since).filter(had).count() >= self.majority)
+    /// Whether nothing was wrong since then for a process; in a quorum, with a majority that consists of these sites.
+    pub(super) fn is_healthy_with(&self, process: usize, since: Duration, sites: &[usize]) -> bool {
+        let healthy = self.healthy_sites(process, since).filter(|site| sites.contains(site)).count();
+        self.is_healthy(process, since) && (!self.is_quorum() || healthy >= self.majority)
     }
 
     /// The sites with which nothing was wrong since then for a process.
