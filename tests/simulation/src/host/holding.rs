@@ -71,21 +71,33 @@ impl Caller {
 
     async fn releases(&self, name: &str, lease: &Lease) {
         let (token, started) = (lease.token.as_str(), self.world.now());
-        let was_valid = self.world.ledger(|ledger, now| {
-            let valid = ledger.valid(now).any(|lease| lease.token == token);
-            ledger.ends(token);
-            valid
-        });
+        let (was_valid, had) = self.ends(name, token);
         self.world.tell(|| format!("{token} releases {name}"));
         let answer = self.locker.unlock(name, token).await;
         self.ends_in_time(started, Duration::ZERO, "a release");
         match answer {
-            Ok(outcome) => self.released(name, token, outcome, started, was_valid),
+            Ok(outcome) => self.released((name, token), outcome, started, was_valid.then_some(had)),
             Err(error) => self.failed(&error, started),
         }
     }
 
-    fn released(&self, name: &str, token: &str, outcome: UnlockOutcome, started: Duration, was_valid: bool) {
+    /// The caller counts on its lease no more. Answers whether it could, and which sites have it.
+    fn ends(&self, name: &str, token: &str) -> (bool, Vec<usize>) {
+        self.world.ledger(|ledger, now| {
+            let valid = ledger.valid(now).any(|lease| lease.token == token);
+            ledger.ends(token);
+            (valid, ledger.sites_that_have(name, token))
+        })
+    }
+
+    /// The answer to a release. `had` are the sites that had the lock if the caller could count on it.
+    fn released(
+        &self,
+        (name, token): (&str, &str),
+        outcome: UnlockOutcome,
+        started: Duration,
+        had: Option<Vec<usize>>,
+    ) {
         self.world.tell(|| format!("{token} is told: {outcome:?}"));
         self.world.ledger(|ledger, now| {
             if outcome == UnlockOutcome::Released {
@@ -93,9 +105,9 @@ impl Caller {
             }
             // An earlier copy of the request may have released it, and the lease may have ended meanwhile.
             let since = started.saturating_sub(Duration::from_secs(1));
-            let healthy = ledger.is_healthy_with(self.process, since, token, started);
+            let healthy = had.is_some_and(|had| ledger.is_healthy_with(self.process, since, &had));
             let excused = ledger.lease_ended_by(token, now);
-            if was_valid && healthy && !excused {
+            if healthy && !excused {
                 ledger.violated(ReleasesTellTheTruth, format!("{token} has {name}, and is told {outcome:?}"));
             }
         });
@@ -125,18 +137,17 @@ impl Caller {
                 }
             });
         }
-        let was_valid = self.world.ledger(|ledger, now| {
-            let valid = ledger.valid(now).any(|lease| lease.token == token);
-            ledger.ends(token);
-            valid
-        });
+        let (was_valid, had) = self.ends(name, token);
         match attempt.ends {
             Ends::Releases => {
                 let started = self.world.now();
                 self.world.tell(|| format!("{token} releases {name}"));
                 let Some(guard) = Arc::into_inner(guard) else { return };
                 match guard.release().await {
-                    Ok(outcome) => self.released(name, token, outcome, started, was_valid && lost.is_none()),
+                    Ok(outcome) => {
+                        let had = (was_valid && lost.is_none()).then_some(had);
+                        self.released((name, token), outcome, started, had);
+                    }
                     Err(error) => self.failed(&error, started),
                 }
             }

@@ -13,7 +13,7 @@ use super::invariants::HostInvariant::{
 use super::invariants::{HostInvariant, HostViolation};
 use super::plan::HostPlan;
 use super::truth::{Seen, Truth, Value};
-use super::waiters::{Call, Waiter};
+use super::waiters::{Call, Reports, Waiter};
 
 /// The longest that it takes to tell a waiter of its lock.
 const MOST_UNTOLD: Duration = Duration::from_millis(250);
@@ -34,8 +34,8 @@ pub(super) struct Ledger {
     pub(super) calls: BTreeMap<String, Call>,
     /// The values that servers were asked to store.
     pub(super) waiters: BTreeMap<String, Waiter>,
-    /// When each client last reported, by its channel.
-    pub(super) reports: BTreeMap<String, Duration>,
+    /// What each client reported, by its channel.
+    pub(super) reports: BTreeMap<String, Reports>,
     /// What is under the keys of locks.
     pub(super) truths: BTreeMap<&'static str, Truth>,
     /// All values that were stored by so many sites as must agree.
@@ -141,12 +141,10 @@ impl Ledger {
         self.healthy_sites(process, since).count() >= self.needed
     }
 
-    /// Whether nothing was wrong since then for a process with the sites that had its value at this time; in a quorum, with a majority of them.
-    pub(super) fn is_healthy_with(&self, process: usize, since: Duration, value: &str, at: Duration) -> bool {
-        let last = self.seen.get(value).map_or(&[][..], |seen| &seen.last);
-        let had = |site: &usize| last.get(*site).is_some_and(|last| *last >= Some(at));
-        self.is_healthy(process, since)
-            && (!self.is_quorum() || self.healthy_sites(process, since).filter(had).count() >= self.majority)
+    /// Whether nothing was wrong since then for a process; in a quorum, with a majority that consists of these sites.
+    pub(super) fn is_healthy_with(&self, process: usize, since: Duration, sites: &[usize]) -> bool {
+        let healthy = self.healthy_sites(process, since).filter(|site| sites.contains(site)).count();
+        self.is_healthy(process, since) && (!self.is_quorum() || healthy >= self.majority)
     }
 
     /// The sites with which nothing was wrong since then for a process.

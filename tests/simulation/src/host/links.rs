@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::asked::{Asked, Words};
+use super::asked::{Asked, Words, outcome};
 use super::network::Connection;
 use super::sites::Peer;
 use super::world::{Route, World};
@@ -59,7 +59,8 @@ pub(super) async fn uplink(
             }
             continue;
         };
-        let last_step_of = asked.is_last_step().then(|| asked.value().map(ToOwned::to_owned)).flatten();
+        let is_last = asked.is_last_step() && answer.as_ref().is_ok_and(|reply| outcome(reply).is_some());
+        let last_step_of = asked.value().filter(|_| is_last).map(ToOwned::to_owned);
         let reply = Reply { to: reply, answer, last_step_of };
         _ = down.send((world.now() + world.latency(route), Down::Reply(reply)));
     }

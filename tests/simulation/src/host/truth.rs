@@ -36,7 +36,7 @@ pub(super) struct Value {
 pub(super) struct Seen {
     pub(super) name: &'static str,
     /// When each site last had it.
-    pub(super) last: Vec<Option<Duration>>,
+    last: Vec<Option<Duration>>,
 }
 
 impl Ledger {
@@ -86,6 +86,13 @@ impl Ledger {
             seen.last.resize(site + 1, None);
         }
         seen.last[site] = seen.last[site].max(Some(at));
+    }
+
+    /// The sites that have a value.
+    pub(super) fn sites_that_have(&self, name: &str, value: &str) -> Vec<usize> {
+        let entries = self.truths.get(name).map_or(&[][..], |truth| &truth.entries).iter().enumerate();
+        let have = entries.filter(|(_, entry)| entry.as_ref().is_some_and(|entry| entry.value == value));
+        have.map(|(site, _)| site).collect()
     }
 
     /// Whether so many sites as must agree had a value since then, although perhaps not all of them at the same moment.

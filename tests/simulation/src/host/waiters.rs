@@ -37,6 +37,16 @@ pub(super) struct Waiter {
     channel: Option<String>,
 }
 
+/// The reports of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reports {
+    /// Since when there was no break that is longer than a client counts as reporting.
+    since: Duration,
+    last: Duration,
+    /// Whether the client was subscribed at the last one.
+    count: bool,
+}
+
 /// A last step that left a value out of the store and the queue.
 #[derive(Clone, Copy, Debug)]
 struct LastStep {
@@ -82,10 +92,12 @@ impl Ledger {
             let outcome = reply.and_then(outcome);
             if let (Some(channel), 6, Some("queued")) = (&waiter.channel, asked.keys.len(), outcome) {
                 // A client whose report does not count is not subscribed any more, and is about to subscribe again.
-                if reply.is_some_and(counts_report) {
-                    self.reports.insert(channel.clone(), now);
-                } else {
-                    self.reports.remove(channel);
+                let reports =
+                    self.reports.entry(channel.clone()).or_insert(Reports { since: now, last: now, count: false });
+                reports.count = reply.is_some_and(counts_report);
+                if reports.count {
+                    reports.since = if now < reports.last + KEEPS_CLIENT { reports.since } else { now };
+                    reports.last = now;
                 }
             }
             if outcome == Some("queued") {
@@ -168,7 +180,14 @@ impl Ledger {
 
     fn reports(&self, value: &str, now: Duration) -> bool {
         let channel = self.waiters.get(value).and_then(|waiter| waiter.channel.as_ref());
-        channel.and_then(|channel| self.reports.get(channel)).is_some_and(|last| now < *last + KEEPS_CLIENT)
+        let reports = channel.and_then(|channel| self.reports.get(channel));
+        reports.is_some_and(|reports| reports.count && now < reports.last + KEEPS_CLIENT)
+    }
+
+    /// Since when the client of a waiter reports without a break: before that, it counted as one that is stopped.
+    fn reports_since(&self, value: &str) -> Option<Duration> {
+        let channel = self.waiters.get(value)?.channel.as_ref()?;
+        self.reports.get(channel).map(|reports| reports.since)
     }
 
     /// No live waiter came before the one that is stored.
@@ -178,8 +197,9 @@ impl Ledger {
         let ahead = self.waiting(name).filter(|(other, process, queued)| {
             *other != value && self.keeps_order(*process, *queued) && self.reports(other, now)
         });
-        let first = ahead.map(|(other, _, queued)| (other, queued)).min_by_key(|(_, queued)| *queued);
-        let first = first.filter(|(_, queued)| *queued < order);
+        let places = ahead
+            .map(|(other, _, queued)| (other, self.reports_since(other).map_or(queued, |since| queued.max(since))));
+        let first = places.min_by_key(|(_, queued)| *queued).filter(|(_, queued)| *queued < order);
         let tell =
             |(other, queued)| format!("{value} is served at {now:?}, and {other} waits for {name} since {queued:?}");
         if let Some(what) = first.map(tell) {
