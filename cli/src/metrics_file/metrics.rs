@@ -21,7 +21,7 @@ pub(super) enum Outcome {
     Error,
 }
 
-/// All outcomes with their labels, in the order of [`Metrics::attempts`].
+/// All outcomes with their labels, in the order in which they are counted.
 pub(super) const OUTCOMES: [(Outcome, &str); 7] = [
     (Outcome::Done, "done"),
     (Outcome::Failed, "failed"),
