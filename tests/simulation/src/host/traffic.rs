@@ -171,10 +171,10 @@ impl World {
         {
             state.ledger.withdrawn.insert((value.to_owned(), peer.site));
         }
-        if let (Some(value), "withdraw", Err(error)) = (asked.value(), &asked.what[..], &answer)
+        if let (Some(value), "withdraw" | "withdraw_vote", Err(error)) = (asked.args.get(1), &asked.what[..], &answer)
             && REFUSALS.iter().any(|refusal| error.to_string().contains(refusal))
         {
-            state.ledger.refused.insert((value.to_owned(), peer.site));
+            state.ledger.refused.insert((value.clone(), peer.site));
         }
         observe(state, now);
         let serves = answer.as_ref().is_ok_and(|reply| outcome(reply).is_some_and(|outcome| asked.serves(outcome)));
