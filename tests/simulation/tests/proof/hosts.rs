@@ -4,7 +4,7 @@ use locker_simulation::{HostPlan, host_campaign, host_report, host_variants, run
 
 const SEEDS: u64 = 3_000;
 /// As many seeds as it may take to catch a variant.
-const BROKEN_SEEDS: u64 = 4_000;
+const BROKEN_SEEDS: u64 = 8_000;
 
 #[test]
 fn thousands_of_worlds_of_whole_hosts_hold() {
