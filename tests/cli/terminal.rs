@@ -274,3 +274,16 @@ async fn a_terminal_shows_that_a_plugin_compiles() {
     let seen = Session::start(&format!("{variables}; locker run '{}' -- say end", file.display())).await.ended().await;
     assert!(seen.contains("compiling") && seen.contains("rogue: end"), "{seen:?}");
 }
+
+#[rstest]
+#[case::no("n", "code 1")]
+#[case::yes("y", "code 0")]
+#[tokio::test]
+async fn taking_all_locks_of_an_owner_asks_first(#[case] answer: &str, #[case] code: &str) {
+    let locks = "locker lock a --owner me; locker lock b --owner me";
+    let mut session = Session::start(&format!("{locks}; locker unlock --owner me --all; echo code $?")).await;
+    session.until_seen("Take these 2 locks from their holders?").await;
+    session.press(answer);
+    let seen = session.ended().await;
+    assert!(seen.contains(r#""a" is held by "me""#) && seen.contains(code), "{seen}");
+}

@@ -108,11 +108,40 @@ async fn no_name_leads_out_of_a_namespace(
 }
 
 #[rstest]
+#[tokio::test]
+async fn a_plugin_completes_work_and_holds_the_lock_no_longer(
+    #[values(LinkMode::Locker, LinkMode::Cache)] link_mode: LinkMode,
+) {
+    let locker = locker();
+    let ctx = LockerCtx::new(&locker, scope());
+    let mut plugin = Embedded::start(link_mode, ctx.clone()).await;
+    let token = plugin.run(&["lock", "job", "60000", "0"]).await;
+    assert_eq!(plugin.run(&["complete", "job", &token, "60000"]).await, "released");
+    assert_eq!(plugin.run(&["unlock", "job", &token]).await, "held by other");
+    assert_eq!(ctx.release_all().await, 0);
+    assert!(locker.inspect("plugin/job").await.unwrap().unwrap().done.is_some());
+}
+
+#[tokio::test]
+async fn a_plugin_revokes_locks_only_if_its_scope_allows_that() {
+    let locker = locker();
+    granted(locker.lock("plugin/job", LONG).await);
+    let revoke = async |scope| {
+        Embedded::start(LinkMode::Locker, LockerCtx::new(&locker, scope)).await.run(&["revoke", "job"]).await
+    };
+    let said = revoke(scope()).await;
+    assert!(said.starts_with("denied: ") && said.contains("revoke locks"), "{said}");
+    assert_eq!(revoke(scope().allow_operation(Operation::Revoke)).await, "released");
+}
+
+#[rstest]
 #[case::a_time_to_live(scope().max_ttl(LONG), &["lock", "job", "60001", "0"], "denied")]
 #[case::a_name(scope().max_name(3), &["lock", "long", "1000", "0"], "invalid")]
 #[case::taking(scope().deny(Operation::Lock), &["lock", "job", "1000", "0"], "denied")]
 #[case::releasing(scope().deny(Operation::Unlock), &["unlock", "job", "token"], "denied")]
 #[case::extending(scope().deny(Operation::Extend), &["extend", "job", "token", "1000"], "denied")]
+#[case::a_period(scope().max_ttl(LONG), &["complete", "job", "token", "60001"], "denied")]
+#[case::completing(scope().deny(Operation::Complete), &["complete", "job", "token", "1000"], "denied")]
 #[case::asking(scope().deny(Operation::Inspect), &["inspect", "job"], "denied")]
 #[case::waiting(scope().deny(Operation::Wait), &["lock", "held", "1000", "1000"], "denied")]
 #[tokio::test]
