@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use locker_host::{ErrorKind, Locker, Watch};
+use locker_host::{ErrorKind, Locker, Redis, Watch};
 use rstest::rstest;
 use tokio::time::timeout;
 
-use crate::harness::{Backend, LONG, RedisServer, SHORT, waiting_options};
+use crate::harness::{Backend, LONG, RedisServer, SHORT, granted, waiting_options};
 
 /// So long that none expires in a test.
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -76,4 +76,20 @@ async fn a_watch_outlasts_an_outage() {
     assert_eq!(watch.changed().await.unwrap_err().kind(), ErrorKind::Unavailable);
     server.start_again().await;
     assert_eq!(next(&mut watch).await, None);
+}
+
+#[tokio::test]
+async fn a_user_that_may_only_read_sees_changes_too() {
+    let server = RedisServer::start().await;
+    let rule = "on >secret ~lock:* +hello +client +ping +evalsha +script|load +time +getrange +exists +pttl";
+    let words: Vec<_> = ["ACL", "SETUSER", "reader"].into_iter().chain(rule.split(' ')).collect();
+    () = server.run(&words).await;
+    let url = format!("redis://reader:secret@127.0.0.1:{}", server.port());
+    let mut watch = Locker::new(Redis::open(&url).unwrap()).unwrap().watch("job");
+    assert_eq!(next(&mut watch).await, None);
+    let changed = tokio::spawn(async move { next(&mut watch).await });
+    // Until it has looked again, and found no change.
+    tokio::time::sleep(SHORT).await;
+    let lease = granted(server.locker().lock("job", HOUR).await);
+    assert_eq!(changed.await.unwrap(), Some(lease.fence));
 }

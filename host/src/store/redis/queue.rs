@@ -1,5 +1,6 @@
 //! Waiting in the queue of a lock. `docs/protocol.md` describes the queue.
 
+use std::future::ready;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ impl Redis {
 
     /// Begins to listen for changes of the key: the server tells before it gives the key to another value, or frees it.
     pub(super) async fn listen_for_changes(&self, name: &str) -> Result<Change, CacheError> {
-        let (redis, name, (listens, begins)) = (self.clone(), name.to_owned(), oneshot::channel());
+        let (redis, name, (listens, mut begins)) = (self.clone(), name.to_owned(), oneshot::channel());
         let mut change: Change = Box::pin(async move {
             let keys = redis.keys(&name);
             let channel = keys.channel(redis.connection.client_id());
@@ -117,9 +118,9 @@ impl Redis {
         });
         tokio::select! {
             biased;
-            // It ends sooner only if it tells why.
-            begun = begins => begun.unwrap_or(Ok(())).map(|()| change),
-            () = &mut change => Ok(change),
+            // It has told before why it ended, and must not be polled again.
+            () = &mut change => begins.await.unwrap_or(Ok(())).map(|()| Box::pin(ready(())) as Change),
+            begun = &mut begins => begun.unwrap_or(Ok(())).map(|()| change),
         }
     }
 
