@@ -20,18 +20,18 @@ const PAUSE: Duration = Duration::from_millis(300);
 pub(crate) async fn lead(locker: &Locker, lead: Lead, report: Report, job: &Job) -> Result<Exit> {
     let times = Times::new(lead.ttl, lead.on_lost, lead.kill_after)?;
     let mut signals = Signals::listen()?;
-    let mut wanted = LockOptions::from(lead.ttl).expiry_margin(times.expiry_margin());
+    let mut lock_options = LockOptions::from(lead.ttl).expiry_margin(times.expiry_margin());
     if let Some(owner) = &lead.owner {
-        wanted = wanted.owner(owner);
+        lock_options = lock_options.owner(owner);
     }
-    let wanted = options(wanted, report);
+    let lock_options = options(lock_options, report);
     let supervisor =
         Supervisor { command: &lead.command, on_lost: lead.on_lost, times, after: After::Release, report, job };
     let (name, mut pause) = (quoted(&lead.name), Duration::ZERO);
     loop {
         let campaign = async {
             sleep(pause).await;
-            locker.campaign(&lead.name, wanted.clone()).await.map(LockOutcome::Granted)
+            locker.campaign(&lead.name, lock_options.clone()).await.map(LockOutcome::Granted)
         };
         job.enter(Phase::Waiting);
         let acquired = acquire(locker, &lead.name, campaign, &mut signals, report).await;
