@@ -1,7 +1,7 @@
 //! How processes learn that a lock was taken from its holder, and that any lock has changed.
 //!
-//! A process that revokes a lock writes to a file in the folder, which those that hold locks watch. Each change is written to the lock file, which
-//! those watch that show the state of a lock.
+//! A process that revokes a lock writes to a file in the folder. Processes that hold locks watch this file. Each change is written to the lock
+//! file. Processes that show the state of a lock watch that one.
 
 use std::fs::File;
 use std::io;
