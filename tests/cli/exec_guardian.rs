@@ -130,7 +130,7 @@ async fn a_runner_whose_messages_are_not_read_stops_its_command_in_time() {
     until(async || running.was_asked()).await;
     let asked = Instant::now();
     until(async || running.is_dead().await).await;
-    assert!(asked.elapsed() < 4 * TTL, "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < 15 * TTL, "{:?}", asked.elapsed());
     assert_eq!(running.ended().await.code, Some(74), "and it ends, though its message is not read");
 }
 

@@ -165,7 +165,7 @@ async fn a_lock_whose_store_is_away_is_lost_before_another_can_hold_it() {
 #[tokio::test]
 async fn a_server_that_is_killed_costs_the_lock_before_its_time_is_up() {
     let mut server = RedisServer::start().await;
-    let guard = hold(&server.locker(), LockOptions::from(TTL).expiry_margin(TTL / 2)).await;
+    let guard = hold(&server.locker(), LockOptions::from(6 * TTL).expiry_margin(5 * TTL)).await;
     server.kill();
     assert!(matches!(guard.lost().await, LostReason::Expired(Some(_))));
     assert!(Instant::now() <= guard.lease().deadline);
@@ -213,7 +213,7 @@ async fn a_maximum_hold_may_be_shorter_than_the_time_to_live() {
 #[tokio::test]
 async fn grace_gives_work_time_to_stop() {
     let store = Flaky::default();
-    let guard = hold(&store.locker(), LockOptions::from(2 * TTL).expiry_margin(TTL)).await;
+    let guard = hold(&store.locker(), LockOptions::from(6 * TTL).expiry_margin(5 * TTL)).await;
     store.fail(usize::MAX);
     guard.lost().await;
     let left = guard.lease().deadline.saturating_duration_since(Instant::now());

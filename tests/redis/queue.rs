@@ -82,7 +82,7 @@ async fn a_lease_that_was_handed_over_is_counted_from_then() {
     let left: u64 = lock.server.run(&["PTTL", "lock:job"]).await;
     assert!(lease.deadline <= Instant::now() + Duration::from_millis(left + 1), "the server keeps it for {left} ms");
     // What passed before that is not subtracted, but for what a request may take.
-    assert!(lease.deadline + SHORT / 2 > released + LONG, "{:?}", lease.ttl);
+    assert!(lease.deadline + LONG / 4 > released + LONG, "{:?}", lease.ttl);
 }
 
 #[rstest]
