@@ -143,6 +143,15 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Print what may come next on a command line: the completions ask for it
+    #[command(hide = true)]
+    Candidates {
+        /// The shell
+        shell: clap_complete::Shell,
+        /// What the shell knows of the line
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
     /// Print a page for man
     Man {
         /// The command that it is about, or else locker as a whole

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use locker_host::{CacheError, ErrorKind, Local, Locker, Memory, Quorum, QuorumMember, Redis};
+use locker_host::{Cache, CacheError, ErrorKind, Local, Locker, Memory, Quorum, QuorumMember, Redis};
 
 use crate::exit_code::{CliError, Exit};
 
@@ -18,28 +18,69 @@ pub(crate) struct Store<'a> {
     pub(crate) timeout: Option<Duration>,
 }
 
+/// A store, opened.
+pub(crate) enum Opened {
+    Local(Local),
+    Memory(Memory),
+    Redis(Redis),
+    Quorum(Quorum),
+}
+
+impl Opened {
+    fn locker(self) -> Result<Locker> {
+        Ok(match self {
+            Self::Local(local) => Locker::new(local),
+            Self::Memory(memory) => Locker::new(memory),
+            Self::Redis(redis) => Locker::new(redis),
+            Self::Quorum(quorum) => Locker::new(quorum),
+        }?)
+    }
+
+    /// The names of all locks, without their holders.
+    pub(crate) async fn keys(&self) -> Result<Vec<String>, CacheError> {
+        match self {
+            Self::Local(local) => local.keys().await,
+            Self::Memory(memory) => memory.keys().await,
+            Self::Redis(redis) => redis.keys().await,
+            Self::Quorum(quorum) => quorum.keys().await,
+        }
+    }
+}
+
 impl Store<'_> {
     pub(crate) fn locker(&self) -> Result<Locker> {
+        self.open()?.locker()
+    }
+
+    /// Whether opening it creates nothing.
+    pub(crate) fn exists(&self) -> bool {
+        match self.cache {
+            None | Some("local") => Local::exists(Local::default_path()),
+            Some(cache) => cache.strip_prefix("local:").is_none_or(Local::exists),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<Opened> {
         match self.cache {
             None | Some("local") => self.local(Local::open_default().map_err(|error| refused(error).into())),
             Some(local) if local.starts_with("local:") => self.local(open_local(&local["local:".len()..])),
-            Some("memory") => Ok(Locker::new(Memory::default())?),
+            Some("memory") => Ok(Opened::Memory(Memory::default())),
             Some(urls) => match &urls_of(urls)[..] {
-                [url] => Ok(Locker::new(self.redis(url)?)?),
+                [url] => Ok(Opened::Redis(self.redis(url)?)),
                 urls => {
                     let member = |url: &String| Ok(Arc::new(self.redis(url)?) as Arc<dyn QuorumMember>);
                     let members = urls.iter().map(member).collect::<Result<_>>()?;
-                    let mut quorum = Quorum::new(members).map_err(refused)?;
-                    if let Some(timeout) = self.timeout {
-                        quorum = quorum.timeout(timeout);
-                    }
-                    Ok(Locker::new(quorum)?)
+                    let quorum = Quorum::new(members).map_err(refused)?;
+                    Ok(Opened::Quorum(match self.timeout {
+                        Some(timeout) => quorum.timeout(timeout),
+                        None => quorum,
+                    }))
                 }
             },
         }
     }
 
-    fn local(&self, local: Result<Local>) -> Result<Locker> {
+    fn local(&self, local: Result<Local>) -> Result<Opened> {
         if self.prefix.is_some() {
             bail!(CliError(
                 Exit::Refused,
@@ -48,10 +89,10 @@ impl Store<'_> {
             ));
         }
         let local = local?;
-        Ok(Locker::new(match self.timeout {
+        Ok(Opened::Local(match self.timeout {
             Some(timeout) => local.timeout(timeout),
             None => local,
-        })?)
+        }))
     }
 
     fn redis(&self, url: &str) -> Result<Redis> {

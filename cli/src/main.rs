@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - `args`: the command line; `cache`: the store that it names.
-//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `lead`, `hold`, `run`, `bench`, `component` (and `wit`), `man` (and
+//! - A file for each subcommand: `lock`, `unlock`, `status`, `check`, `exec`, `lead`, `hold`, `run`, `bench`, `component` (and `wit`), `man`, `candidates` (and
 //!   `completions`). `extend` and `list` are one call each.
 //! - `acquire`: taking a lock; `token`: reading one; `signals`: the signals meanwhile;
 //!   `descriptors`: the open files of a process that is forked.
@@ -13,6 +13,7 @@ mod acquire;
 mod args;
 mod bench;
 mod cache;
+mod candidates;
 mod check;
 mod component;
 mod descriptors;
@@ -159,7 +160,11 @@ async fn act(args: Args, keeper: Option<Keeper>, report: Report, job: &Job) -> R
             Ok(Exit::Done)
         }
         Command::Completions { shell } => {
-            print(&man::completions(shell))?;
+            print(&candidates::completions(shell))?;
+            Ok(Exit::Done)
+        }
+        Command::Candidates { shell, words } => {
+            print(candidates::candidates(shell, words).as_bytes())?;
             Ok(Exit::Done)
         }
         Command::Man { command } => {
@@ -228,6 +233,7 @@ async fn with_locker(locker: &Locker, command: Command, report: Report, job: &Jo
         Command::Lead(lead) => lead::lead(locker, lead, report, job).await,
         Command::Run(run) => run::run(locker, run, report).await,
         Command::Bench(_)
+        | Command::Candidates { .. }
         | Command::Check
         | Command::Component { .. }
         | Command::Wit

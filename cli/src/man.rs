@@ -1,18 +1,10 @@
-//! `locker man` and `locker completions`: what shells and `man` read.
+//! `locker man`: what `man` reads.
 
 use anyhow::Result;
 use clap::CommandFactory;
-use clap_complete::Shell;
 
 use crate::args::Args;
 use crate::exit_code::{CliError, Exit};
-
-/// The completions for a shell.
-pub(crate) fn completions(shell: Shell) -> Vec<u8> {
-    let mut completions = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "locker", &mut completions);
-    completions
-}
 
 /// The manual page of `locker`, or of one of its subcommands.
 pub(crate) fn man(command: Option<&str>) -> Result<Vec<u8>> {

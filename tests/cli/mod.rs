@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod completions;
 mod container;
 mod cron;
 mod exec;

@@ -150,9 +150,15 @@ async fn quiet_says_only_what_went_wrong() {
 
 #[tokio::test]
 async fn shells_and_man_can_be_taught() {
-    for shell in ["bash", "zsh", "fish"] {
+    for (shell, content) in [
+        ("bash", "complete -F _locker"),
+        ("zsh", "#compdef locker"),
+        ("fish", "complete -c locker"),
+        ("elvish", "on-lost"),
+        ("powershell", "on-lost"),
+    ] {
         let ran = Command::new(&["completions", shell]).run().await;
-        assert!(ran.code == Some(0) && ran.stdout.contains("on-lost"), "{ran:?}");
+        assert!(ran.code == Some(0) && ran.stdout.contains(content), "{ran:?}");
     }
     assert!(Command::new(&["man"]).run().await.stdout.contains(".TH locker 1"));
     assert!(Command::new(&["man", "exec"]).run().await.stdout.contains(".TH locker-exec 1"));

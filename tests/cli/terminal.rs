@@ -70,17 +70,17 @@ async fn a_wait_shows_nothing_where_there_is_no_terminal() {
 }
 
 /// A shell on a terminal of its own, which is the controlling terminal.
-struct Session {
+pub(super) struct Session {
     shell: tokio::process::Child,
     keys: File,
-    seen: Arc<Mutex<String>>,
+    pub(super) seen: Arc<Mutex<String>>,
     reading: JoinHandle<()>,
-    server: RedisServer,
+    pub(super) server: RedisServer,
 }
 
 impl Session {
     /// Runs a script of bash, in which `locker` is the command under test.
-    async fn start(script: &str) -> Self {
+    pub(super) async fn start(script: &str) -> Self {
         let (server, (keys, line)) = (RedisServer::start().await, terminal());
         let script = format!("locker() {{ '{}' \"$@\"; }}; {script}", Command::path("locker").display());
         let words = ["--ctty", "--wait", "bash", "-c", &script];
@@ -98,11 +98,11 @@ impl Session {
         Self { shell, keys, seen, reading, server }
     }
 
-    async fn until_seen(&self, text: &str) {
+    pub(super) async fn until_seen(&self, text: &str) {
         until(async || self.seen.lock().unwrap().contains(text)).await;
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(super) fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 

@@ -98,6 +98,16 @@ impl Local {
         folder::default_path()
     }
 
+    /// Whether there is a store in the folder `path`: a process has used it at least once. This creates nothing, unlike [`Local::open`].
+    ///
+    /// ```
+    /// assert!(!locker_host::Local::exists("/no/such/folder"));
+    /// ```
+    #[must_use]
+    pub fn exists(path: impl AsRef<Path>) -> bool {
+        path.as_ref().join(files::DATA).is_file()
+    }
+
     /// The store in the folder `path`. If there is no such folder, it is created for this user alone. All users that may write to the folder
     /// share the store.
     ///
