@@ -8,6 +8,7 @@
 //! - `trials`: a program that repeats what a quorum must survive.
 //! - `lock`: what a lock must do, on every store; `redis`: Redis and quorums; `local`: processes that share a local store; `cli`: the command; `plugin`: plugins and their sandbox.
 //! - `model`: stores beside a model; `fuzz`: hostile input.
+//! - `docs`, `book`: the documentation, and its book in a browser.
 //! - `languages`: plugins and hosts in other languages than Rust.
 
 #![cfg_attr(not(test), allow(dead_code, unused_imports, reason = "a soak needs a part of what tests need"))]
@@ -18,6 +19,8 @@ mod harness;
 pub mod soak;
 pub mod trials;
 
+#[cfg(test)]
+mod book;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Starts stores and commands, and ends them.
 
+mod browser;
 mod cluster;
 mod command;
 mod contention;
@@ -25,6 +26,7 @@ mod side;
 mod store;
 mod tls;
 
+pub(crate) use browser::Browser;
 pub(crate) use cluster::Cluster;
 pub(crate) use command::{Command, Ran, send, wasm};
 pub(crate) use contention::Contention;
