@@ -108,6 +108,7 @@
 //! - `time`: clocks and the arithmetic of times; `random`: random bits; `environment`: both of a process. `telemetry`: events and metrics.
 
 #![deny(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod component;
 mod environment;

@@ -29,20 +29,20 @@ impl Native {
             connection: client.get_multiplexed_async_connection_with_config(&config).await?,
             prefix: prefix.to_owned(),
             set: Script::new(concat!(
-                include_str!("../../../host/src/store/redis/lua/set_free.lua"),
-                include_str!("../../../host/src/store/redis/lua/fence.lua"),
-                include_str!("../../../host/src/store/redis/lua/value.lua"),
-                include_str!("../../../host/src/store/redis/lua/queue.lua"),
-                include_str!("../../../host/src/store/redis/lua/final.lua"),
-                include_str!("../../../host/src/store/redis/lua/set.lua")
+                include_str!("lua/set_free.lua"),
+                include_str!("lua/fence.lua"),
+                include_str!("lua/value.lua"),
+                include_str!("lua/queue.lua"),
+                include_str!("lua/final.lua"),
+                include_str!("lua/set.lua")
             )),
             delete: Script::new(concat!(
-                include_str!("../../../host/src/store/redis/lua/delete_alone.lua"),
-                include_str!("../../../host/src/store/redis/lua/value.lua"),
-                include_str!("../../../host/src/store/redis/lua/fence.lua"),
-                include_str!("../../../host/src/store/redis/lua/queue.lua"),
-                include_str!("../../../host/src/store/redis/lua/release.lua"),
-                include_str!("../../../host/src/store/redis/lua/delete.lua")
+                include_str!("lua/delete_alone.lua"),
+                include_str!("lua/value.lua"),
+                include_str!("lua/fence.lua"),
+                include_str!("lua/queue.lua"),
+                include_str!("lua/release.lua"),
+                include_str!("lua/delete.lua")
             )),
         })
     }
