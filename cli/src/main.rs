@@ -81,10 +81,8 @@ fn main() -> ExitCode {
 fn work(args: Args, keeper: Option<Keeper>, mut report: Report) -> Exit {
     std::panic::set_hook(Box::new(move |panic| {
         report.warn(&format!("a fault of locker: {}", reason(panic)));
-        // A runtime that lacks threads would wait for them for ever. If there is a command, its guardian stops it.
-        if std::thread::current().name() == Some("main") {
-            std::process::exit(FAULT.into());
-        }
+        // Others may wait for this thread for ever. If there is a command, its guardian stops it.
+        std::process::exit(FAULT.into());
     }));
     if matches!(args.command, Command::Exec(_) | Command::Lead(_)) {
         report = report.in_background();
