@@ -79,12 +79,13 @@ pub fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
 
 /// The command `locker`, built with the profile of the benchmarks.
 pub fn locker() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", "locker-cli"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(status.expect("cargo runs").success(), "locker does not build");
-    // Benchmarks run in TARGET/release/deps, programs one level above.
+    // Benchmarks run in target/PROFILE/deps, programs one level above.
     let this = std::env::current_exe().expect("it has a path");
-    this.ancestors().nth(2).expect("it is in a folder").join("locker")
+    let folder = this.ancestors().nth(2).expect("it is in a folder");
+    let profile = folder.file_name().expect("it has a name");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "locker-cli", "--profile"]).arg(profile);
+    let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+    assert!(status.expect("cargo runs").success(), "locker does not build");
+    folder.join("locker")
 }
