@@ -279,7 +279,8 @@ impl Waiter<'_> {
                 let (ticket, added) = self.redis.parsed((|| RedisResult::Ok((reply.number()?, reply.number()?)))())?;
                 // A lock that was handed over before, and revoked before this request arrived, is not this waiter's any more.
                 self.subscriber.forget_hand_off_before(reply.reading.micros);
-                let missing = self.ticket != 0 && added == 1;
+                // One that only watches is always added.
+                let missing = self.ticket != 0 && added == 1 && !self.ttl.is_zero();
                 self.ticket = ticket;
                 if !report {
                     return Ok(Enqueued::Queued(self.look_interval()));

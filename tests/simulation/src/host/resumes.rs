@@ -41,7 +41,7 @@ impl Caller {
             let started = self.world.now();
             let Ok(outcome) = timeout(length, self.calls(name, attempt.style, options.clone())).await else { continue };
             self.ends_in_time(started, Duration::ZERO, label);
-            let is_last = call == CALLS || mixed(&[seed, call, 2]) % 2 == 0;
+            let is_last = call == CALLS || mixed(&[seed, call, 2]).is_multiple_of(2);
             match outcome {
                 Ok(LockOutcome::Granted(granted)) => {
                     let lease = granted.lease();
