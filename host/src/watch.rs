@@ -35,6 +35,8 @@ type State = Option<(u64, bool)>;
 
 /// How often a store is asked that cannot tell.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// How long after the end of a lease it looks: in its last millisecond, no time is left by the store's account, and the lock is still held.
+const EXPIRY_DELAY: Duration = Duration::from_millis(1);
 /// How long after a change was missed it is seen at the latest.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -59,9 +61,10 @@ impl Watch {
                 self.seen = Some(state);
                 return Ok(holder);
             }
-            let left = holder.and_then(|holder| holder.ttl).unwrap_or(LOOK_INTERVAL);
+            let left = holder.and_then(|holder| holder.ttl).map_or(LOOK_INTERVAL, |left| left + EXPIRY_DELAY);
             match change {
                 Ok(change) => tokio::select! {
+                    biased;
                     () = change => {}
                     () = sleep(left.min(LOOK_INTERVAL)) => {}
                 },

@@ -48,6 +48,20 @@ async fn only_the_holder_with_the_fence_loses_it(
     assert_eq!(store.entry("job").await.unwrap().value, lease.token.as_str());
 }
 
+#[tokio::test]
+async fn no_member_of_a_quorum_restores_a_lock_that_is_revoked() {
+    let members: Vec<Arc<Memory>> = (0..3).map(|_| Arc::default()).collect();
+    let quorum = members.iter().map(|member| member.clone() as Arc<dyn QuorumMember>).collect();
+    let locker = Locker::new(Quorum::new(quorum).unwrap()).unwrap();
+    let lease = locker.lock("job", LONG).await.unwrap().granted().unwrap();
+    assert_eq!(locker.revoke("job", None).await.unwrap(), UnlockOutcome::Released);
+    locker.close().await;
+    for member in members {
+        // As a renewal does that began before.
+        assert!(member.restore("job", lease.token.as_str(), LONG, lease.fence).await.is_err());
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn completed_work_can_be_done_again(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {

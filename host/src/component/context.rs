@@ -51,6 +51,8 @@ impl LockerState {
     }
 }
 
+/// The operation that deletes the value of another caller.
+pub(crate) const REVOKE: &str = "revoke";
 /// How long after its caller went away a request may still store its value.
 const LATEST_REQUEST: Duration = Duration::from_secs(10);
 
@@ -297,7 +299,10 @@ impl wit::Host for CallContext {
     }
 
     async fn delete_if_equal(&mut self, key: String, value: String) -> Result<wit::DeleteOutcome, wit::Error> {
-        let answer = self.state.cache.delete_if_equal(&key, &value).await;
+        let answer = match self.operation {
+            Some(REVOKE) => self.state.cache.revoke_if_equal(&key, &value).await,
+            _ => self.state.cache.delete_if_equal(&key, &value).await,
+        };
         self.note(answer).map(|outcome| match outcome {
             DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,
             DeleteOutcome::Absent => wit::DeleteOutcome::Absent,

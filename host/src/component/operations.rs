@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::component::bindings::exports::locker::locker::locker as wit;
-use crate::component::context::{CallContext, LockerState, Orphan};
+use crate::component::context::{CallContext, LockerState, Orphan, REVOKE};
 use crate::component::sandbox::{Instance, Sandbox};
 use crate::error::Error;
 use crate::random::Random;
@@ -127,7 +127,7 @@ impl Operations {
     }
 
     async fn delete_revoked(&self, name: &str, fence: u64) -> Result<UnlockOutcome, Error> {
-        let mut call = self.call("revoke", name, None).await?;
+        let mut call = self.call(REVOKE, name, None).await?;
         let Instance { store, exports } = &mut call;
         let revoked = exports.locker_locker_locker().call_revoke(store, name, fence);
         let answer = self.within(Duration::ZERO, revoked).await;

@@ -96,6 +96,26 @@ impl Scoped {
         answer
     }
 
+    fn key_to_delete(&self, name: &str, value: &str) -> Result<String, CacheError> {
+        let key = self.scope.key(Operation::Unlock, name)?;
+        if !self.usage.knows(name, value) {
+            self.usage.request(&self.scope)?;
+        }
+        Ok(key)
+    }
+
+    fn deleted(
+        &self,
+        name: &str,
+        value: &str,
+        answer: Result<DeleteOutcome, CacheError>,
+    ) -> Result<DeleteOutcome, CacheError> {
+        if answer.is_ok() {
+            self.usage.forget(name, value);
+        }
+        answer
+    }
+
     /// Counts a value that is stored, or withdraws it if it is one too many.
     async fn keep(&self, name: &str, value: &str, stored: Stored) -> Result<(), CacheError> {
         let kept = self.usage.hold(&self.scope, self.instance, name, value, stored.deadline);
@@ -178,15 +198,13 @@ impl Cache for Scoped {
     }
 
     async fn delete_if_equal(&self, name: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
-        let key = self.scope.key(Operation::Unlock, name)?;
-        if !self.usage.knows(name, value) {
-            self.usage.request(&self.scope)?;
-        }
-        let answer = self.cache.delete_if_equal(&key, value).await;
-        if answer.is_ok() {
-            self.usage.forget(name, value);
-        }
-        answer
+        let key = self.key_to_delete(name, value)?;
+        self.deleted(name, value, self.cache.delete_if_equal(&key, value).await)
+    }
+
+    async fn revoke_if_equal(&self, name: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        let key = self.key_to_delete(name, value)?;
+        self.deleted(name, value, self.cache.revoke_if_equal(&key, value).await)
     }
 
     /// The host's own clean-up: it is always allowed.

@@ -190,6 +190,15 @@ pub trait Cache: Send + Sync + 'static {
     /// [`CacheError`]; only after `Unavailable` may the value have been deleted.
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError>;
 
+    /// Deletes exactly `value` from `key` as [`Cache::delete_if_equal`] does, although its holder did not ask for that and may be extending it. What
+    /// the holder asks for meanwhile does not bring the value back. This default is right for a store that executes each request as one step.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the value have been deleted.
+    async fn revoke_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        self.delete_if_equal(key, value).await
+    }
+
     /// Undoes a [`Cache::set_if_absent`] whose caller went away: removes `value` from the queue for `key` and, as
     /// [`Cache::delete_if_equal`] does, from the key. May be repeated. The host repeats it until it is answered, or until the
     /// value has expired.

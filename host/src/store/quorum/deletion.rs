@@ -49,6 +49,11 @@ impl Quorum {
         Some(DeleteOutcome::Deleted)
     }
 
+    /// Withdraws the value in the background from all members.
+    pub(super) fn withdraw_everywhere(&self, key: &str, value: &str) {
+        (0..self.members.len()).for_each(|member| self.withdraw_later(member, key, value, ASSUMED_TTL, None));
+    }
+
     /// Withdraws the value in the background from each member that needs it, now and as the rest of the answers come.
     pub(super) fn withdraw_from<T: Send + 'static>(
         &self,

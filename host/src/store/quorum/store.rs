@@ -74,6 +74,19 @@ impl Cache for Quorum {
         self.delete(key, value).await
     }
 
+    /// Withdraws the value, too: the holder may be about to restore it on members that have deleted it.
+    async fn revoke_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        let outcome = self.delete(key, value).await?;
+        if outcome == DeleteOutcome::Deleted {
+            let withdrawn = self.withdraw(key, value).await;
+            if withdrawn.is_err() {
+                self.withdraw_everywhere(key, value);
+            }
+            withdrawn?;
+        }
+        Ok(outcome)
+    }
+
     /// Answers when a majority of the members has; the others are asked again in the background.
     async fn withdraw(&self, key: &str, value: &str) -> Result<(), CacheError> {
         let mut answers = self.ask(|member| {

@@ -39,6 +39,7 @@ struct Queue {
 
 struct Waiter {
     value: String,
+    waits: bool,
     hand_off: Option<HandOff>,
     /// Whether a message may have been lost, so that the waiter has to ask the server.
     must_confirm: bool,
@@ -63,6 +64,8 @@ pub(super) struct Place<'a> {
     pub(super) queue: &'a str,
     pub(super) name: &'a str,
     pub(super) value: &'a str,
+    /// Whether it waits for the lock. Others are only told.
+    pub(super) waits: bool,
     /// The entry in the server's queue.
     pub(super) entry: &'a str,
 }
@@ -89,8 +92,8 @@ impl Subscriptions {
         table.last_number += 1;
         let (number, notify) = (table.last_number, Arc::<Notify>::default());
         let channel = table.channels.entry(place.channel.to_owned()).or_default();
-        let waiter =
-            Waiter { value: place.value.to_owned(), hand_off: None, must_confirm: false, notify: notify.clone() };
+        let (value, waits, notify_one) = (place.value.to_owned(), place.waits, notify.clone());
+        let waiter = Waiter { value, waits, hand_off: None, must_confirm: false, notify: notify_one };
         channel.queues.entry(place.name.to_owned()).or_default().waiters.insert(number, waiter);
         let lock = channel.lock.clone();
         drop(table);
@@ -165,13 +168,13 @@ impl Subscriptions {
 }
 
 impl Queue {
-    /// The waiter that came first.
+    /// The waiter that came first. The reports of one that only watches serve no queue.
     fn reporter(&mut self) -> Option<&mut Waiter> {
-        self.waiters.values_mut().next()
+        self.waiters.values_mut().find(|waiter| waiter.waits)
     }
 
     fn is_reporter(&self, number: u64) -> bool {
-        self.waiters.keys().next() == Some(&number)
+        self.waiters.iter().find(|(_, waiter)| waiter.waits).is_some_and(|(first, _)| *first == number)
     }
 }
 
@@ -219,9 +222,11 @@ impl Subscriber<'_> {
         self.with_queue(|queue| queue.next_report).flatten()
     }
 
-    /// Sets when the next report is due.
+    /// Sets when the next report of a waiter is due.
     pub(super) fn set_next_report(&self, instant: Instant) {
-        self.with_queue(|queue| queue.next_report = Some(instant));
+        if self.place.waits {
+            self.with_queue(|queue| queue.next_report = Some(instant));
+        }
     }
 
     /// The next report is due at this instant at the latest.
@@ -247,6 +252,14 @@ impl Subscriber<'_> {
         self.with_queue(|queue| queue.waiters.get_mut(&self.number)?.hand_off.take()).flatten()
     }
 
+    /// Forgets a hand-off that was earlier, by the server's clock: the server has said since that this waiter waits.
+    pub(super) fn forget_hand_off_before(&self, micros: u64) {
+        self.with_queue(|queue| {
+            let waiter = queue.waiters.get_mut(&self.number);
+            waiter.map(|waiter| waiter.hand_off = waiter.hand_off.filter(|hand_off| hand_off.at >= micros))
+        });
+    }
+
     fn with_queue<T>(&self, f: impl FnOnce(&mut Queue) -> T) -> Option<T> {
         let mut table = self.subscriptions.table();
         Some(f(table.channels.get_mut(self.place.channel)?.queues.get_mut(self.place.name)?))
@@ -260,7 +273,7 @@ impl Subscriber<'_> {
 
 impl Drop for Subscriber<'_> {
     fn drop(&mut self) {
-        let Place { channel: name_of_channel, queue: key, name, value, entry } = self.place;
+        let Place { channel: name_of_channel, queue: key, name, value, entry, .. } = self.place;
         let mut table = self.subscriptions.table();
         if self.queued {
             table.abandoned.insert((key.to_owned(), value.to_owned()), entry.to_owned());
@@ -298,7 +311,7 @@ mod tests {
     use crate::time::now;
 
     fn place<'a>(name: &'a str, value: &'a str) -> Place<'a> {
-        Place { channel: "wake", queue: "queue", name, value, entry: "entry" }
+        Place { channel: "wake", queue: "queue", name, value, waits: value != "watch", entry: "entry" }
     }
 
     #[tokio::test]
@@ -308,6 +321,19 @@ mod tests {
         subscriptions.on_message(b"wake", "job\u{1f}a b:2\u{1f}7\u{1f}8".as_bytes());
         second.woken().await;
         assert_eq!((first.take_hand_off(), second.take_hand_off()), (None, Some(HandOff { fence: 7, at: 8 })));
+    }
+
+    #[tokio::test]
+    async fn a_hand_off_before_the_last_reply_is_forgotten() {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let waiter = subscriptions.subscribe(place("job", "1"), |_| {});
+        let hand_over = |at: u64| subscriptions.on_message(b"wake", format!("job\u{1f}1\u{1f}7\u{1f}{at}").as_bytes());
+        hand_over(8);
+        waiter.forget_hand_off_before(9);
+        assert_eq!(waiter.take_hand_off(), None);
+        hand_over(9);
+        waiter.forget_hand_off_before(9);
+        assert_eq!(waiter.take_hand_off(), Some(HandOff { fence: 7, at: 9 }));
     }
 
     #[tokio::test]
@@ -336,6 +362,15 @@ mod tests {
         drop(first);
         second.woken().await;
         assert!(second.is_reporter());
+    }
+
+    #[test]
+    fn one_that_only_watches_is_never_the_reporter() {
+        let subscriptions = Arc::<Subscriptions>::default();
+        let [watcher, waiter] = ["watch", "1"].map(|value| subscriptions.subscribe(place("job", value), |_| {}));
+        assert!(!watcher.is_reporter() && waiter.is_reporter());
+        watcher.set_next_report(now());
+        assert_eq!(waiter.next_report(), None);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Redis {
         let (ends, keys) = (now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
         let entry = [self.connection.client_id(), &millis(ttl), value].join(&SEPARATOR.to_string());
-        let place = Place { channel: &channel, queue: &keys.queue, name, value, entry: &entry };
+        let place = Place { channel: &channel, queue: &keys.queue, name, value, waits: true, entry: &entry };
         let subscriber = self.subscriber(place);
         let (keys, channel, entry) = (&keys, &channel[..], &entry[..]);
         Waiter { redis: self, keys, value, ttl, channel, entry, subscriber, ticket: 0, retried: false, ends }
@@ -94,7 +94,7 @@ impl Redis {
         let (ends, keys) = (now() + wait, self.keys(name));
         let channel = keys.channel(self.connection.client_id());
         let entry = [self.connection.client_id(), "0", WATCH].join(&SEPARATOR.to_string());
-        let place = Place { channel: &channel, queue: &keys.queue, name, value: WATCH, entry: &entry };
+        let place = Place { channel: &channel, queue: &keys.queue, name, value: WATCH, waits: false, entry: &entry };
         let subscriber = self.subscriber(place);
         let (keys, channel, entry, value) = (&keys, &channel[..], &entry[..], WATCH);
         let ttl = Duration::ZERO;
@@ -110,7 +110,14 @@ impl Redis {
             let keys = redis.keys(&name);
             let channel = keys.channel(redis.connection.client_id());
             let entry = [redis.connection.client_id(), "0", LISTEN].join(&SEPARATOR.to_string());
-            let place = Place { channel: &channel, queue: &keys.queue, name: &name, value: LISTEN, entry: &entry };
+            let place = Place {
+                channel: &channel,
+                queue: &keys.queue,
+                name: &name,
+                value: LISTEN,
+                waits: false,
+                entry: &entry,
+            };
             let (subscriber, ends) = (redis.subscriber(place), after(now(), YEAR));
             let (redis, keys, channel, entry, value) = (&redis, &keys, &channel[..], &entry[..], LISTEN);
             let (ttl, ticket, retried) = (Duration::ZERO, LISTENER_TICKET, false);
@@ -270,7 +277,10 @@ impl Waiter<'_> {
         match &reply.outcome[..] {
             "queued" => {
                 let (ticket, added) = self.redis.parsed((|| RedisResult::Ok((reply.number()?, reply.number()?)))())?;
-                let missing = self.ticket != 0 && added == 1;
+                // A lock that was handed over before, and revoked before this request arrived, is not this waiter's any more.
+                self.subscriber.forget_hand_off_before(reply.reading.micros);
+                // One that only watches is always added.
+                let missing = self.ticket != 0 && added == 1 && !self.ttl.is_zero();
                 self.ticket = ticket;
                 if !report {
                     return Ok(Enqueued::Queued(self.look_interval()));

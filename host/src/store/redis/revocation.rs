@@ -33,7 +33,7 @@ impl Redis {
         let (redis, name, (subscribed, began)) = (self.clone(), name.to_owned(), oneshot::channel());
         let mut revocation: Revocation = Box::pin(async move {
             let channel = revocations(&redis.prefix);
-            let place = Place { channel: &channel, queue: "", name: &name, value: REVOKED, entry: "" };
+            let place = Place { channel: &channel, queue: "", name: &name, value: REVOKED, waits: false, entry: "" };
             let subscriber = redis.subscriber(place);
             while let Err(error) = redis.connection.subscribe(&subscriber, &channel).await {
                 if error.kind() != ErrorKind::Unavailable {

@@ -72,6 +72,8 @@ impl Asked {
     /// Whether it serves the queue of a free lock, if that is its outcome: what is refused changes nothing.
     pub(super) fn serves(&self, outcome: &str) -> bool {
         match &self.what[..] {
+            // One that listens for changes leaves a free lock to the waiters.
+            "enqueue" if self.value() == Some("listen") => false,
             "set" | "enqueue" => !matches!(outcome, "late" | "withdrawn"),
             "delete" | "withdraw" => outcome != "late",
             _ => false,

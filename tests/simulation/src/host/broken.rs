@@ -123,7 +123,46 @@ const SCRIPTS: &[Variant] = &[
     Variant::script("use_by_is_ignored", "if now > tonumber(ARGV[1]) then", "if false then"),
     Variant::script("queues_never_expire", "redis.call('PEXPIRE', queue, keep)", ""),
     Variant::script("there_is_no_grace", "if reported_at == '' or reported_at == run_id() then", "if true then"),
+    // No variant lets reports count before their client has subscribed: it does so a tenth of a second later, and no world has shown a difference.
     Variant::script("no_waiter_is_live", "elseif (subscribed and reported_at) or", "elseif"),
+];
+
+/// Scripts that are broken where work is done for a period, and where watchers are told.
+const ROLES: &[Variant] = &[
+    Variant::script(
+        "records_expire_early",
+        "replacement .. '\\31' .. fence, 'PX', ARGV[3])",
+        "replacement .. '\\31' .. fence, 'PX', math.ceil(ARGV[3] / 2))",
+    ),
+    Variant::script(
+        "records_have_new_fences",
+        "replacement .. '\\31' .. fence, 'PX', ARGV[3])",
+        "replacement .. '\\31' .. string.format('%.0f', now), 'PX', ARGV[3])",
+    ),
+    Variant::script("records_are_not_stored", "if replacement then", "if false then"),
+    Variant::script(
+        "repeated_records_are_refused",
+        "if not holds(present, ARGV[2]) and not (replacement and holds(present, replacement)) then",
+        "if not holds(present, ARGV[2]) then",
+    ),
+    Variant::script(
+        "records_replace_anything",
+        "if not holds(present, ARGV[2]) and not (replacement and holds(present, replacement)) then",
+        "if not replacement and not holds(present, ARGV[2]) then",
+    ),
+    Variant::script("watchers_are_not_told", "redis.call('PUBLISH', channel, name .. '\\31' .. value)", ""),
+    Variant::script(
+        "watchers_stay_in_queues",
+        "redis.call('ZREM', queue, head)\n      redis.call('PUBLISH', channel, name .. '\\31' .. value)",
+        "redis.call('PUBLISH', channel, name .. '\\31' .. value)",
+    ),
+    Variant::script("watchers_are_served", "if subscribed and ttl == '0' then", "if false then"),
+    Variant::script(
+        "free_locks_are_not_watched",
+        "local watches_free = watches and ticket == '1'",
+        "local watches_free = false",
+    ),
+    Variant::script("watchers_that_went_away_have_a_grace", "ttl ~= '0' and reported_at or ''", "reported_at or ''"),
 ];
 
 /// Scripts of members of a quorum that are broken in one line.
@@ -186,9 +225,15 @@ const HOSTS: &[Variant] = &[
     Variant::host("never_reports", Flaw::NeverReports),
     Variant::host("never_leaves_queues", Flaw::NeverLeavesQueues),
     Variant::host("confirms_at_once", Flaw::ConfirmsAtOnce),
+    Variant::host("forgets_tickets", Flaw::ForgetsTickets),
+    Variant::host("revokes_any_fence", Flaw::RevokesAnyFence),
+    Variant::host("never_announces", Flaw::NeverAnnounces),
+    Variant::host("announces_others", Flaw::AnnouncesOthers),
+    Variant::host("never_listens", Flaw::NeverListens),
+    Variant::host("leaders_give_up", Flaw::LeadersGiveUp),
 ];
 
 /// All of them.
 pub fn host_variants() -> impl Iterator<Item = &'static Variant> {
-    SCRIPTS.iter().chain(MEMBERS).chain(HOSTS)
+    SCRIPTS.iter().chain(ROLES).chain(MEMBERS).chain(HOSTS)
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use locker_host::{Error, LockOptions, LockOutcome, Locker};
+use locker_host::{Error, Holder, LockOptions, LockOutcome, Locker};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::asked::label_of;
+use super::completions::is_record;
 use super::invariants::HostInvariant::{EveryCallEnds, HealthyCallsSucceed, HoldersAreReal, NoPanic};
 use super::plan::{Attempt, Step, Style, lock_name};
+use super::resumes::Resumed;
 use super::store::locker;
 use super::waiters::GRACES;
 use super::world::World;
@@ -24,7 +26,7 @@ pub(super) struct Caller {
 }
 
 /// How long a call may take besides its wait: the limit of the host, and some time to notice it.
-const LONGEST: Duration = Duration::from_millis(10_500);
+pub(super) const LONGEST: Duration = Duration::from_millis(10_500);
 /// After a fault, calls may fail for some time.
 pub(super) const RECOVERY: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,10 @@ impl Caller {
                 Step::Pause { ms } => sleep(Duration::from_millis(ms)).await,
                 Step::Inspect { name } => self.inspect(lock_name(name)).await,
                 Step::Lock(attempt) => _ = self.lock(&attempt).await,
+                Step::Revoke { name, fenced, late_ms } => {
+                    self.revoke(lock_name(name), fenced, Duration::from_millis(late_ms)).await;
+                }
+                Step::Watch { name, ms } => self.watch(lock_name(name), Duration::from_millis(ms)).await,
             }
         }
     }
@@ -79,7 +85,7 @@ impl Caller {
             Ok(None) if before.is_some() && holder(&self.world) == before => {
                 self.world.violated(HoldersAreReal, format!("{name} is said to be free, and {before:?} has it"));
             }
-            Ok(Some(holder)) => self.told_of(name, holder.owner.as_deref().unwrap_or_default(), "", started),
+            Ok(Some(holder)) => self.told_of(name, &holder, "", started),
             Ok(None) => {}
             Err(error) => self.failed(&error, started),
         }
@@ -113,6 +119,11 @@ impl Caller {
         let wait = Duration::from_millis(attempt.wait_ms);
         let options = LockOptions::from(Duration::from_millis(attempt.ttl_ms)).wait(wait).owner(label);
         match attempt.style {
+            _ if attempt.chooses => match self.resumes(attempt, label, options).await {
+                Some(Resumed::Lease(lease)) => self.uses(name, attempt, lease).await,
+                Some(Resumed::Guard(guard)) => self.holds(name, attempt, guard).await,
+                None => return false,
+            },
             Style::Lock => {
                 let outcome = self.locker.lock(name, options).await;
                 self.ends_in_time(started, wait, label);
@@ -127,6 +138,12 @@ impl Caller {
                 self.grant(name, &guard.lease());
                 self.holds(name, attempt, guard).await;
             }
+            Style::Campaign => {
+                let Some(guard) = self.campaigns(name, label, options).await else { return false };
+                self.grant(name, &guard.lease());
+                self.holds(name, attempt, guard).await;
+            }
+            Style::Lead => return self.leads(name, attempt, label, options).await,
             Style::With => return self.works(name, attempt, label, options).await,
         }
         true
@@ -144,7 +161,7 @@ impl Caller {
             Ok(LockOutcome::Granted(granted)) => Some(granted),
             Ok(LockOutcome::Held(holder)) => {
                 self.world.tell(|| format!("{label} is told that {:?} has {name}", holder.owner));
-                self.told_of(name, holder.owner.as_deref().unwrap_or_default(), label, started);
+                self.told_of(name, &holder, label, started);
                 None
             }
             Err(error) => {
@@ -157,9 +174,11 @@ impl Caller {
     }
 
     /// A caller was told of a holder, which must be another call for the lock.
-    pub(super) fn told_of(&self, name: &str, owner: &str, label: &str, started: Duration) {
+    pub(super) fn told_of(&self, name: &str, holder: &Holder, label: &str, started: Duration) {
+        let (owner, is_done) = (holder.owner.as_deref().unwrap_or_default(), holder.done.is_some());
         let (is_real, may_be_itself) = self.world.ledger(|ledger, _| {
-            let mut values = ledger.seen.iter().filter(|(value, seen)| label_of(value) == owner && seen.name == name);
+            let values = ledger.seen.iter().filter(|(value, seen)| label_of(value) == owner && seen.name == name);
+            let mut values = values.filter(|(value, _)| is_record(value) == is_done);
             let seen = values.any(|(value, _)| ledger.had(value, started));
             // During a grace, the head of the queue counts as the holder.
             let is_real = seen

@@ -44,6 +44,11 @@ impl HostWorld {
 }
 
 impl HostProcess {
+    /// Lets nothing pass on the connection of the process for so long.
+    pub fn hang(&self, length: std::time::Duration) {
+        self.world.0.hangs_for(Route { process: self.number, site: 0 }, length);
+    }
+
     /// Breaks the connection of the process.
     pub fn disconnect(&self) {
         self.world.0.breaks(Route { process: self.number, site: 0 }, std::time::Duration::ZERO);

@@ -74,7 +74,7 @@ fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
     if loses && is_quorum {
         ledger.survived += 1;
     } else if loses || (fault.what == FaultKind::FailOver && !keeps) {
-        ledger.loses();
+        ledger.loses(now);
     }
     let site = &mut state.sites.all[fault.site];
     match fault.what {
@@ -93,6 +93,8 @@ fn begins(state: &mut State, fault: Fault, now: Duration, length: Duration) {
             site.fail_over(now, length);
             // What the replica has not confirmed is lost: no lock, but perhaps a release.
             ledger.losses += 1;
+            ledger.lost_at.push(now);
+            ledger.lost_at.dedup();
             ledger.failed_over = Some(now);
             // The clocks of the two differ.
             ledger.clock_is_back = true;

@@ -57,6 +57,7 @@ fn healthy(processes: [usize; 3], style: Style, ends: Ends) -> HostPlan {
             hold_ms: HOLDS_MS[caller],
             extends_ms: Vec::new(),
             ends,
+            chooses: false,
         };
         if plan.processes.len() == process {
             plan.processes.push(Process::default());

@@ -8,8 +8,10 @@ use tokio::time::sleep;
 
 use super::caller::{Caller, RECOVERY};
 use super::invariants::HostInvariant::{ExtensionsTellTheTruth, LeasesLast, ReleasesTellTheTruth};
+use super::leaders::Work;
 use super::ledger::Granted;
 use super::plan::{Attempt, Ends};
+use super::revocations::Held;
 
 /// A shorter lease may end while its renewal, and those of others before it, are confirmed.
 const RENEWABLE_MS: u64 = 4_000;
@@ -23,7 +25,7 @@ impl Caller {
         self.world.ledger(|ledger, now| ledger.grant(&granted, now));
     }
 
-    fn writes(&self, lease: &Lease) {
+    pub(super) fn writes(&self, lease: &Lease) {
         self.world.ledger(|ledger, now| ledger.writes(lease.token.as_str(), lease.fence, now));
     }
 
@@ -43,6 +45,14 @@ impl Caller {
         match attempt.ends {
             Ends::Releases => self.releases(name, &lease).await,
             Ends::Drops => {}
+            Ends::Completes { period_ms } => {
+                let (token, period, started) =
+                    (lease.token.as_str(), Duration::from_millis(period_ms), self.world.now());
+                let (was_valid, had) = self.ends(name, token);
+                let answer = self.locker.complete(name, token, period).await;
+                self.ends_in_time(started, Duration::ZERO, "a completion");
+                self.completed((name, token), answer, (started, started + period), was_valid.then_some(had));
+            }
             Ends::Crashes => self.crashes().await,
         }
     }
@@ -91,7 +101,7 @@ impl Caller {
     }
 
     /// The answer to a release. `had` are the sites that had the lock if the caller could count on it.
-    fn released(
+    pub(super) fn released(
         &self,
         (name, token): (&str, &str),
         outcome: UnlockOutcome,
@@ -122,6 +132,9 @@ impl Caller {
             ledger.guards.push((name.to_owned(), token.to_owned(), Arc::downgrade(&guard)));
         });
         let lost = self.watches(&guard, Duration::from_millis(attempt.hold_ms)).await;
+        let ttl = Duration::from_millis(attempt.ttl_ms);
+        let held = Held { process: self.process, token, ttl, granted };
+        self.world.ledger(|ledger, now| ledger.check_told(&held, now));
         self.writes(&lease);
         if let Some(loss) = &lost {
             self.world.tell(|| format!("{token} lost {name}: {loss}"));
@@ -150,6 +163,18 @@ impl Caller {
                     }
                     Err(error) => self.failed(&error, started),
                 }
+            }
+            Ends::Completes { period_ms } => {
+                // The period begins with the first lease.
+                let until = self.world.since_start(lease.deadline) + Duration::from_millis(period_ms);
+                let (started, until) = (self.world.now(), until.saturating_sub(ttl));
+                let Some(guard) = Arc::into_inner(guard) else { return };
+                let answer = guard.complete(Duration::from_millis(period_ms)).await;
+                let had = (was_valid && lost.is_none()).then_some(had);
+                if answer.is_err() {
+                    self.world.ledger(|ledger, _| ledger.given_up(token));
+                }
+                self.completed((name, token), answer, (started, until), had);
             }
             Ends::Drops => {
                 drop(guard);
@@ -181,21 +206,17 @@ impl Caller {
 
     /// Works while it has a lock.
     pub(super) async fn works(&mut self, name: &str, attempt: &Attempt, label: &str, options: LockOptions) -> bool {
-        let (started, length) = (self.world.now(), Duration::from_millis(attempt.hold_ms));
+        let started = self.world.now();
         let wait = Duration::from_millis(attempt.wait_ms);
         let this = &*self;
         let done = self.locker.with(name, options, |lease| async move {
             this.ends_in_time(started, wait, label);
             this.world.ledger(|ledger, _| ledger.over(label, false));
-            this.grant(name, &lease);
-            // The renewals are not told, so the ledger counts on the first lease only.
-            sleep(length).await;
-            this.writes(&lease);
-            this.world.ledger(|ledger, _| ledger.ends(lease.token.as_str()));
+            Work::begin(this, name, lease, attempt).works(Duration::from_millis(attempt.hold_ms)).await;
         });
         match done.await {
             Ok(WithOutcome::Held(holder)) => {
-                self.told_of(name, holder.owner.as_deref().unwrap_or_default(), label, started);
+                self.told_of(name, &holder, label, started);
                 self.world.ledger(|ledger, _| ledger.over(label, true));
                 return false;
             }

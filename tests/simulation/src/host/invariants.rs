@@ -37,6 +37,16 @@ pub enum HostInvariant {
     NothingIsLeft,
     /// A guard reports its loss before another caller has the lock.
     LossesAreReported,
+    /// Only the holder with the fence that a revocation names loses the lock.
+    RevocationsAreFenced,
+    /// The guard of a lock that was revoked is told; if the message is lost, it learns of it when it renews the lock.
+    RevocationsAreReported,
+    /// A lock whose work is done stays taken for the period, with its fence.
+    CompletionsLast,
+    /// A watcher sees the last change.
+    WatchersSeeChanges,
+    /// A leader goes on after an outage.
+    LeadersOutlastOutages,
     /// A grant, and the work that begins with it, has time left.
     GrantsHaveTime,
     /// A call fails only while something is wrong with the world.

@@ -4,7 +4,7 @@ use fastrand::Rng;
 use locker_simulated_redis::Version;
 
 use super::plan::{Attempt, Clock, Ends, Fault, FaultKind, Habits, HostPlan, Process, Step, Style, Topology, mixed};
-use super::quorums;
+use super::{quorums, roles};
 
 /// Faults happen in the first part of a world.
 const FAULTS_MS: u64 = 12_000;
@@ -13,14 +13,15 @@ pub(crate) fn plan(seed: u64) -> HostPlan {
     let mut rng = Rng::with_seed(mixed(&[seed]));
     let versions = [Version::Redis6, Version::Redis7, Version::Redis8, Version::Valkey8, Version::Valkey9];
     let plan = HostPlan { version: versions[rng.usize(0..5)], ..HostPlan::empty(seed) };
-    match rng.u32(0..20) {
-        0 => quorums::contention(plan, &mut rng),
-        1 => quorums::rolling(plan, &mut rng),
-        2..6 => chaos(quorums::members(plan, &mut rng), &mut rng),
-        6..8 => chaos(confirmed(plan, &mut rng), &mut rng),
-        8..11 => chaos(cluster(plan, &mut rng), &mut rng),
-        _ => chaos(replicated(plan, &mut rng), &mut rng),
-    }
+    let plan = match rng.u32(0..20) {
+        0 => return quorums::contention(plan, &mut rng),
+        1 => return quorums::rolling(plan, &mut rng),
+        2..6 => quorums::members(plan, &mut rng),
+        6..8 => confirmed(plan, &mut rng),
+        8..11 => cluster(plan, &mut rng),
+        _ => replicated(plan, &mut rng),
+    };
+    roles::give(chaos(plan, &mut rng))
 }
 
 /// One server, with a replica or without one.
@@ -114,6 +115,7 @@ fn attempt(rng: &mut Rng, world: World, name: usize) -> Attempt {
             0..3 => Ends::Drops,
             _ => Ends::Releases,
         },
+        chooses: false,
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use locker_host::Guard;
 
+use super::completions::Completed;
 use super::invariants::HostInvariant::{
     AtMostOneHolder, ExtensionsTellTheTruth, FencesIncrease, GrantsHaveTime, LeasesLast, OneFencePerLease,
     ReleasesTellTheTruth, WaitersAreTold, WritesAreFenced,
 };
 use super::invariants::{HostInvariant, HostViolation};
 use super::plan::HostPlan;
+use super::revocations::Revocations;
 use super::truth::{Seen, Truth, Value};
 use super::waiters::{Call, Reports, Waiter};
 
@@ -27,7 +29,7 @@ pub(super) struct Ledger {
     sites: usize,
     needed: usize,
     /// How long replicas take to confirm what the callers of a process wrote, one after the other.
-    confirmed_within: Duration,
+    pub(super) confirmed_within: Duration,
     pub(super) majority: usize,
     pub(super) leases: Vec<Lease>,
     /// The calls that take locks, by their labels.
@@ -57,6 +59,8 @@ pub(super) struct Ledger {
     restarted: BTreeMap<usize, Duration>,
     /// How often data was lost, or a clock was set.
     pub(super) losses: u64,
+    /// When that was.
+    pub(super) lost_at: Vec<Duration>,
     /// How often a minority of a quorum did.
     pub(super) survived: u64,
     /// When a replica last took over.
@@ -65,6 +69,12 @@ pub(super) struct Ledger {
     pub(super) clock_is_back: bool,
     /// A server lost its fences.
     pub(super) fences_are_lost: bool,
+    /// What was revoked, and by whom.
+    pub(super) revocations: Revocations,
+    /// The work that was done for a period.
+    pub(super) completed: Vec<Completed>,
+    /// The tokens that callers chose.
+    pub(super) chosen: BTreeSet<String>,
     pub(super) granted: usize,
     pub(super) failed: usize,
     pub(super) violation: Option<HostViolation>,
@@ -76,9 +86,9 @@ pub(super) struct Lease {
     pub(super) name: String,
     pub(super) token: String,
     process: usize,
-    fence: u64,
+    pub(super) fence: u64,
     pub(super) deadline: Duration,
-    ended: bool,
+    pub(super) ended: bool,
     /// The server lost data since it was stored.
     pub(super) excused: bool,
 }
@@ -162,10 +172,12 @@ impl Ledger {
     }
 
     /// The server lost data that all leases so far depend on.
-    pub(super) fn loses(&mut self) {
+    pub(super) fn loses(&mut self, now: Duration) {
         self.losses += 1;
+        self.lost_at.push(now);
         self.leases.iter_mut().for_each(|lease| lease.excused = true);
         self.values.values_mut().for_each(|value| value.excused = true);
+        self.completed.iter_mut().for_each(|completed| completed.excused = true);
     }
 
     pub(super) fn grant(&mut self, granted: &Granted<'_>, now: Duration) {
@@ -177,16 +189,19 @@ impl Ledger {
         let excused = self.values.get(token).is_some_and(|value| value.excused);
         let since = self.values.get(token).map_or(now, |value| value.since);
         if !self.is_quorum()
+            && !self.chosen.contains(token)
             && now > since + MOST_UNTOLD + self.confirmed_within
             && self.is_healthy(process, since.saturating_sub(MOST_UNTOLD))
         {
             self.violated(WaitersAreTold, format!("{token} has {name} since {since:?}, and learns of it at {now:?}"));
         }
         let last = self.leases.iter().filter(|lease| lease.name == name).map(|lease| lease.fence).max();
-        if last.is_some_and(|last| last >= fence) && !excused && !self.fences_are_excused() {
+        let revoked = self.revocations.took(token, fence);
+        // One that was revoked before it knew may know after the next one.
+        if last.is_some_and(|last| last >= fence) && !excused && !revoked && !self.fences_are_excused() {
             self.violated(FencesIncrease, format!("{token} has {name} with {fence}, after a grant with {last:?}"));
         }
-        let other = self.valid(now).find(|lease| lease.name == name);
+        let other = self.valid(now).find(|lease| lease.name == name && !revoked);
         let what =
             other.map(|other| format!("{token} has {name} while {} has it until {:?}", other.token, other.deadline));
         if let (Some(what), false) = (what, excused) {
@@ -259,35 +274,38 @@ impl Ledger {
     }
 
     /// The store has what the caller counts on.
-    fn check_lasts(&mut self, token: &str, invariant: HostInvariant) {
-        let Some(lease) = self.leases.iter().find(|lease| lease.token == token) else { return };
+    pub(super) fn check_lasts(&mut self, token: &str, invariant: HostInvariant) {
+        let Some(lease) = self.leases.iter().rfind(|lease| lease.token == token) else { return };
         let entry = self.truths.get(&lease.name[..]).and_then(|truth| truth.entry.as_ref());
         let lasts = entry.is_some_and(|entry| entry.value == token && entry.expires >= lease.deadline);
-        if !lasts && !lease.excused && !lease.ended {
+        let revoked = self.revocations.took(token, lease.fence);
+        if !lasts && !lease.excused && !lease.ended && !revoked {
             let what =
                 format!("{token} counts on {} until {:?}, and the store has {entry:?}", lease.name, lease.deadline);
             self.violated(invariant, what);
         }
     }
 
-    fn lease(&mut self, token: &str) -> Option<&mut Lease> {
-        self.leases.iter_mut().find(|lease| lease.token == token)
+    pub(super) fn lease(&mut self, token: &str) -> Option<&mut Lease> {
+        self.leases.iter_mut().rfind(|lease| lease.token == token)
     }
 
-    /// Whether the server lost data since the value was stored.
+    /// Whether the server lost data since the value was stored, or it was revoked.
     pub(super) fn is_excused(&self, token: &str) -> bool {
-        self.values.get(token).is_none_or(|value| value.excused)
+        self.revocations.was_taken(token) || self.values.get(token).is_none_or(|value| value.excused)
     }
 
     /// Whether the lease may be gone without anyone's fault.
     pub(super) fn lease_ended_by(&self, token: &str, now: Duration) -> bool {
-        let lease = self.leases.iter().find(|lease| lease.token == token);
-        lease.is_none_or(|lease| lease.excused || lease.deadline <= now)
+        let lease = self.leases.iter().rfind(|lease| lease.token == token);
+        let revoked = |lease: &Lease| self.revocations.took(token, lease.fence);
+        lease.is_none_or(|lease| lease.excused || revoked(lease) || lease.deadline <= now)
     }
 
     /// Leases that must be respected.
     pub(super) fn valid(&self, now: Duration) -> impl Iterator<Item = &Lease> {
-        self.leases.iter().filter(move |lease| !lease.ended && !lease.excused && lease.deadline > now)
+        let lasts = move |lease: &&Lease| !lease.ended && !lease.excused && lease.deadline > now;
+        self.leases.iter().filter(lasts).filter(|lease| !self.revocations.took(&lease.token, lease.fence))
     }
 
     /// The caller does not count on its lease any more.

@@ -4,11 +4,11 @@
 //!
 //! # Layout
 //!
-//! - `plan`: what a world consists of; `kinds` and `quorums`: which worlds there are; `hand_offs`: small ones, all of them.
+//! - `plan`: what a world consists of; `kinds`, `quorums` and `roles`: which worlds there are; `hand_offs`: small ones, all of them.
 //! - `site`: a server with its replica; `sites`: all of them; `faults` and `moves`: what goes wrong.
 //! - `store`: the lockers; `network` and `cluster`: the connections of a process; `links`: what is on its way on them; `traffic`: how it passes; `asked`: requests in words.
 //! - `world`: what all share; `run`: one world; `demonstration`: a world that a test plays itself.
-//! - `caller` and `holding`: what processes do; `quiet`: how a world ends.
+//! - `caller` and `holding`: what processes do; `leaders`, `resumes`, `revocations`, `watchers` and `completions`: and what else; `quiet`: how a world ends.
 //! - `ledger`: who has which lock; `truth`: what servers have; `waiters`: who waits; `invariants`: what must be so.
 //! - `campaign`: many seeds; `shrink`: the simplest world that fails.
 //! - `broken`: what must be caught; `variants` and `patch`: how it is broken.
@@ -18,12 +18,14 @@ mod broken;
 mod caller;
 mod campaign;
 mod cluster;
+mod completions;
 mod demonstration;
 mod faults;
 mod hand_offs;
 mod holding;
 mod invariants;
 mod kinds;
+mod leaders;
 mod ledger;
 mod links;
 mod moves;
@@ -32,6 +34,9 @@ mod patch;
 mod plan;
 mod quiet;
 mod quorums;
+mod resumes;
+mod revocations;
+mod roles;
 mod run;
 mod shrink;
 mod site;
@@ -41,6 +46,7 @@ mod traffic;
 mod truth;
 mod variants;
 mod waiters;
+mod watchers;
 mod world;
 
 pub use broken::host_variants;

@@ -82,6 +82,7 @@ impl Connection {
         if !self.is_broken.swap(true, Ordering::Relaxed) {
             self.broken.notify_waiters();
             self.world.tell(|| format!("{} is disconnected", self.route));
+            // No variant hides this: a report, at most a second later, finds that the connection is broken.
             (self.pushes)(Push::Disconnected);
         }
     }

@@ -102,9 +102,24 @@ pub(crate) struct Process {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    Pause { ms: u64 },
-    Inspect { name: usize },
+    Pause {
+        ms: u64,
+    },
+    Inspect {
+        name: usize,
+    },
     Lock(Attempt),
+    /// Takes the lock from its holder: by its fence, some time after it was read, or from any.
+    Revoke {
+        name: usize,
+        fenced: bool,
+        late_ms: u64,
+    },
+    /// Watches the lock for so long.
+    Watch {
+        name: usize,
+        ms: u64,
+    },
 }
 
 /// A caller that wants a lock, and what it does with it.
@@ -120,6 +135,8 @@ pub(crate) struct Attempt {
     /// The times to live that a caller without a guard asks for while it holds the lock.
     pub(crate) extends_ms: Vec<u64>,
     pub(crate) ends: Ends,
+    /// Whether the caller chooses its token, and calls again with it.
+    pub(crate) chooses: bool,
 }
 
 /// The call that takes the lock.
@@ -128,6 +145,10 @@ pub(crate) enum Style {
     Lock,
     Hold,
     With,
+    /// Leads until the work is done.
+    Lead,
+    /// Holds the lock as a leader.
+    Campaign,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +157,10 @@ pub(crate) enum Ends {
     /// A guard is dropped; a lease is left to expire.
     Drops,
     Crashes,
+    /// The work is done for a period.
+    Completes {
+        period_ms: u64,
+    },
 }
 
 impl HostPlan {
@@ -208,9 +233,15 @@ impl HostPlan {
 
     fn max_ttl_ms(&self) -> u64 {
         self.attempts()
-            .flat_map(|attempt| attempt.extends_ms.iter().copied().chain([attempt.ttl_ms]))
+            .flat_map(|attempt| attempt.extends_ms.iter().copied().chain([attempt.ttl_ms, attempt.ends.period_ms()]))
             .max()
             .unwrap_or(0)
+    }
+}
+
+impl Ends {
+    fn period_ms(self) -> u64 {
+        if let Self::Completes { period_ms } = self { period_ms } else { 0 }
     }
 }
 

@@ -102,5 +102,6 @@ fn last_attempt(name: usize) -> Attempt {
         hold_ms: 10,
         extends_ms: Vec::new(),
         ends: Ends::Releases,
+        chooses: false,
     }
 }

@@ -57,5 +57,6 @@ fn attempt() -> Attempt {
         hold_ms: 0,
         extends_ms: Vec::new(),
         ends: Ends::Releases,
+        chooses: false,
     }
 }

@@ -52,6 +52,17 @@ impl Sites {
         vec![serving.into_iter().find_map(|node| self.all[node].entry(name, now))]
     }
 
+    /// The nodes of a cluster pass messages on to each other.
+    pub(super) fn pass_on(&mut self, now: Duration) {
+        for from in 0..if self.is_cluster { self.all.len() } else { 0 } {
+            for broadcast in self.all[from].primary(now).take_broadcasts() {
+                for to in (0..self.all.len()).filter(|to| *to != from) {
+                    self.all[to].primary(now).deliver(&broadcast);
+                }
+            }
+        }
+    }
+
     /// The messages of all servers, each with its receiver.
     pub(super) fn take_pushes(&mut self) -> Vec<(Peer, Push)> {
         let sites = self.all.iter_mut().enumerate();

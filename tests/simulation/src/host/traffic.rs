@@ -196,6 +196,7 @@ impl World {
 
     fn send_pushes(&self, state: &mut State, now: Duration) {
         let at = now + Duration::from_millis(self.plan.network.latency_ms);
+        state.sites.pass_on(now);
         for (peer, push) in state.sites.take_pushes() {
             if self.flaw() == Some(Flaw::LosesPushes) {
                 continue;

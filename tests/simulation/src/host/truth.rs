@@ -1,5 +1,6 @@
 //! What servers have under the keys of locks, and what became of it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::asked::label_of;
@@ -17,6 +18,8 @@ pub(super) struct Truth {
     pub(super) entry: Option<Entry>,
     /// Since when there is nothing.
     pub(super) free_since: Duration,
+    /// Since when there is this value with this fence.
+    pub(super) changed: Duration,
 }
 
 /// A value that was stored.
@@ -37,6 +40,8 @@ pub(super) struct Seen {
     pub(super) name: &'static str,
     /// When each site last had it.
     last: Vec<Option<Duration>>,
+    /// The fences that it had, at all sites.
+    pub(super) fences: BTreeSet<u64>,
 }
 
 impl Ledger {
@@ -48,6 +53,11 @@ impl Ledger {
         let (old, new) = (before.as_ref().map(|entry| &entry.value), entry.as_ref().map(|entry| &entry.value));
         if let (Some(before), None) = (&before, &entry) {
             truth.free_since = now.min(before.expires);
+            truth.changed = truth.free_since;
+        } else if before.as_ref().map(|entry| (&entry.value, entry.fence))
+            != entry.as_ref().map(|entry| (&entry.value, entry.fence))
+        {
+            truth.changed = now;
         }
         let entries_before = std::mem::replace(&mut truth.entries, entries.clone());
         for (site, entry) in entries_before.iter().enumerate().filter_map(|(site, entry)| Some((site, entry.as_ref()?)))
@@ -60,6 +70,7 @@ impl Ledger {
         }
         if let (Some(entry), true) = (&entry, old != new) {
             self.stored(name, &entry.value, now);
+            self.check_revoked(&entry.value, entry.fence);
         }
         let lacking = self.valid(now).find(|lease| lease.name == name && Some(&lease.token) != new);
         let tell =
@@ -67,6 +78,7 @@ impl Ledger {
         if let Some(what) = lacking.map(tell) {
             self.violated(LeasesLast, what);
         }
+        self.check_completed(name, now);
     }
 
     /// A member of a quorum does not store what was withdrawn from it.
@@ -80,12 +92,13 @@ impl Ledger {
     }
 
     fn see(&mut self, name: &'static str, site: usize, entry: &Entry, at: Duration) {
-        let new = || Seen { name, last: Vec::new() };
+        let new = || Seen { name, last: Vec::new(), fences: BTreeSet::new() };
         let seen = self.seen.entry(entry.value.clone()).or_insert_with(new);
         if seen.last.len() <= site {
             seen.last.resize(site + 1, None);
         }
         seen.last[site] = seen.last[site].max(Some(at));
+        seen.fences.insert(entry.fence);
     }
 
     /// The sites that have a value.
@@ -127,8 +140,7 @@ impl Ledger {
     fn check_guards(&mut self, name: &str, value: &str) {
         let others = self.guards.iter().filter(|(of, token, _)| of == name && token != value);
         let held = others.filter(|(_, token, guard)| {
-            let excused = self.values.get(token).is_none_or(|value| value.excused);
-            !excused && guard.upgrade().is_some_and(|guard| guard.is_held())
+            !self.is_excused(token) && guard.upgrade().is_some_and(|guard| guard.is_held())
         });
         let held: Vec<_> = held.map(|(_, token, _)| token.clone()).collect();
         if let Some(token) = held.first() {

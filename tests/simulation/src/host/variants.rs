@@ -45,6 +45,18 @@ pub enum Flaw {
     NeverLeavesQueues,
     /// Replicas confirm what they do not have.
     ConfirmsAtOnce,
+    /// No request names the ticket that it was given.
+    ForgetsTickets,
+    /// A revocation takes the lock from any holder.
+    RevokesAnyFence,
+    /// Revocations are not announced.
+    NeverAnnounces,
+    /// Revocations are announced with another fence.
+    AnnouncesOthers,
+    /// No guard listens for revocations.
+    NeverListens,
+    /// An outage ends a campaign.
+    LeadersGiveUp,
 }
 
 impl Variant {
@@ -72,6 +84,9 @@ impl Variant {
     }
 }
 
+/// How the channel of revocations ends.
+const REVOKED: &[u8] = b"revoked";
+
 impl Flaw {
     pub(super) const LATER: Duration = Duration::from_secs(3);
 
@@ -79,6 +94,7 @@ impl Flaw {
     pub(super) fn alters(self, words: &mut Words) -> Duration {
         let asked = Asked::of(words);
         let first = 3 + asked.keys.len();
+        let announces = asked.what == "PUBLISH";
         let grants = asked.what == "set" || asked.what == "enqueue";
         match self {
             Self::NeverMarks if grants => words[first + 1] = b"0".to_vec(),
@@ -91,6 +107,12 @@ impl Flaw {
             Self::NeverReports if asked.keys.len() == 6 => {
                 words[2] = b"5".to_vec();
                 words.remove(8);
+            }
+            Self::ForgetsTickets if asked.what == "enqueue" && asked.args[3] != "0" => words[first + 5] = b"0".to_vec(),
+            Self::NeverAnnounces if announces => words[1] = b"another".to_vec(),
+            Self::AnnouncesOthers if announces => words[2] = [&words[2][..words[2].len() - 2], b"0\x1f0"].concat(),
+            Self::NeverListens if asked.what == "SUBSCRIBE" && words[1].ends_with(REVOKED) => {
+                words[1] = b"another".to_vec();
             }
             Self::NeverLeavesQueues if asked.leaves_queue() && asked.what == "set" => _ = words.pop(),
             _ => {}

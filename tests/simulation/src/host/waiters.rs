@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::asked::{Asked, label_of, outcome};
+use super::completions::is_record;
 use super::invariants::HostInvariant::{
     FirstComeFirstServed, FreeLocksAreGranted, GivenUpIsRemoved, HandOffsReachWaiters,
 };
@@ -30,6 +31,11 @@ pub(super) struct Waiter {
     first: Duration,
     /// When it was told that it is in the queue.
     queued: Option<Duration>,
+    /// When it was last told so, by a report that counts.
+    confirmed: Option<Duration>,
+    /// The ticket that its entry has, and whether the server moved the entry to the end.
+    ticket: i64,
+    is_moved: bool,
     pub(super) stored: bool,
     /// The last step that was executed and did not store it. Its client may not have the answer, and repeat it.
     left: Option<LastStep>,
@@ -57,6 +63,8 @@ struct LastStep {
 
 /// For how long a lock may be free while a live waiter waits: a report is due every two seconds.
 const MOST_FREE: Duration = Duration::from_millis(2_500);
+/// How long it takes a waiter to come back that lost its connection.
+const COMES_BACK: Duration = Duration::from_millis(1_500);
 /// How long a client counts as reporting.
 const KEEPS_CLIENT: Duration = Duration::from_secs(6);
 /// For how long after a restart heads of queues may have a grace.
@@ -82,6 +90,9 @@ impl Ledger {
                 process,
                 first: now,
                 queued: None,
+                confirmed: None,
+                ticket: 0,
+                is_moved: false,
                 stored: false,
                 left: None,
                 channel: None,
@@ -96,15 +107,21 @@ impl Ledger {
                     self.reports.entry(channel.clone()).or_insert(Reports { since: now, last: now, count: false });
                 reports.count = reply.is_some_and(counts_report);
                 if reports.count {
+                    waiter.confirmed = Some(now);
                     reports.since = if now < reports.last + KEEPS_CLIENT { reports.since } else { now };
                     reports.last = now;
                 }
             }
-            if outcome == Some("queued") {
+            if let (Some("queued"), Some(Value::Array(fields))) = (outcome, reply) {
                 waiter.queued.get_or_insert(now);
+                if let [_, _, Value::Int(ticket), Value::Int(added), ..] = fields[..] {
+                    waiter.is_moved |= added == 0 && waiter.ticket != 0 && waiter.ticket != ticket;
+                    waiter.ticket = ticket;
+                }
             }
             waiter.takes_last_step(asked, outcome);
         }
+        self.takes(process, asked, reply.and_then(outcome), now);
         self.check_free(now);
     }
 
@@ -151,7 +168,7 @@ impl Ledger {
     pub(super) fn check_given_up(&mut self, name: &str, value: &str) {
         let has_left = self.waiters.get(value).is_some_and(|waiter| waiter.left.is_some());
         let had_it = self.leases.iter().any(|lease| lease.token == value);
-        if (has_left || had_it) && self.losses == 0 {
+        if (has_left || had_it) && self.losses == 0 && !self.chosen.contains(value) {
             let what = format!("{value} is stored in {name}, and had it before: {had_it}, or gave up: {has_left}");
             self.violated(GivenUpIsRemoved, what);
         }
@@ -195,7 +212,8 @@ impl Ledger {
         let Some(waiter) = self.waiters.get(value) else { return };
         let order = waiter.queued.unwrap_or(waiter.first);
         let ahead = self.waiting(name).filter(|(other, process, queued)| {
-            *other != value && self.keeps_order(*process, *queued) && self.reports(other, now)
+            let keeps = self.keeps_order(*process, *queued) || self.is_back(other, *process, order);
+            *other != value && keeps && self.reports(other, now)
         });
         let places = ahead
             .map(|(other, _, queued)| (other, self.reports_since(other).map_or(queued, |since| queued.max(since))));
@@ -207,6 +225,13 @@ impl Ledger {
         }
     }
 
+    /// Whether a waiter is in the queue again, with its ticket, after a loss of data before which another one was queued, too.
+    fn is_back(&self, value: &str, process: usize, other_queued: Duration) -> bool {
+        let (Some(waiter), [lost]) = (self.waiters.get(value), &self.lost_at[..]) else { return false };
+        let was_there = waiter.queued.is_some_and(|queued| queued < *lost) && other_queued < *lost;
+        was_there && !waiter.is_moved && waiter.confirmed.is_some_and(|at| at > *lost && self.keeps_order(process, at))
+    }
+
     /// No lock is free for long while a live waiter waits.
     fn check_free(&mut self, now: Duration) {
         if self.is_quorum() {
@@ -215,7 +240,14 @@ impl Ledger {
         let free = self.truths.iter().filter(|(_, truth)| truth.entry.is_none());
         let free: Vec<_> = free.map(|(name, truth)| (*name, truth.free_since)).collect();
         for (name, since) in free {
-            let forgotten = self.live(name).find(|(_, queued)| now > since.max(*queued) + MOST_FREE);
+            let has_come_back = |process| now > since + COMES_BACK && self.is_healthy(process, now - COMES_BACK);
+            let forgotten = self
+                .waiting(name)
+                .find(|(_, process, queued)| {
+                    let was_live = now > since.max(*queued) + MOST_FREE && self.is_healthy(*process, *queued);
+                    was_live || (now > *queued + COMES_BACK && has_come_back(*process))
+                })
+                .map(|(value, _, queued)| (value, queued));
             let tell = |(value, queued)| format!("{name} is free since {since:?}, and {value} waits since {queued:?}");
             if let Some(what) = forgotten.map(tell) {
                 self.violated(FreeLocksAreGranted, what);
@@ -275,6 +307,8 @@ impl Ledger {
     pub(super) fn is_given_up(&self, value: &str, site: usize) -> bool {
         let refused = self.refused.iter().any(|(of, by)| of == value && (*by == site || !self.is_quorum()));
         let call = self.calls.get(label_of(value)).filter(|call| !self.crashed.contains(&call.process));
-        call.is_some_and(|call| call.given_up) && !refused
+        // A caller that does not know whether its work was recorded leaves the record.
+        let stays = self.chosen.contains(value) || is_record(value);
+        call.is_some_and(|call| call.given_up) && !refused && !stays
     }
 }

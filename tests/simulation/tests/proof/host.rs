@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use locker_host::simulation::Environment;
-use locker_host::{Limits, LockOptions, Locker, LostReason, Memory, Quorum, QuorumMember};
+use locker_host::{Limits, LockOptions, Locker, LostReason, Memory, Quorum, QuorumMember, UnlockOutcome};
 use locker_simulation::{HostWorld, in_host_world};
 use rstest::rstest;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -115,6 +115,44 @@ fn a_waiter_is_told_of_its_lock_as_soon_as_it_is_released() {
         );
         assert!(granted.1 <= released + Duration::from_millis(2), "{:#?}", world.trace());
         assert!(granted.0.deadline > (released + TTL - Duration::from_secs(1)).into_std());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_waiter_whose_lock_was_revoked_before_it_knew_waits_on() {
+    in_host_world(0, async |world| {
+        let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
+        let guard = first.locker.hold("job", TTL).await.unwrap().granted().unwrap();
+        let waits = second.locker.hold("job", LockOptions::from(TTL).wait(HOUR));
+        let other = async {
+            sleep(Duration::from_millis(900)).await;
+            second.hang(Duration::from_secs(2));
+            guard.release().await.unwrap();
+            first.locker.revoke("job", None).await.unwrap()
+        };
+        let (waiter, revoked) = tokio::join!(biased; waits, other);
+        let (waiter, holder) = (waiter.unwrap().granted().unwrap(), second.locker.inspect("job").await.unwrap());
+        assert_eq!(revoked, UnlockOutcome::Released);
+        assert_eq!(holder.map(|holder| holder.fence), Some(waiter.fence()), "{:#?}", world.trace());
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_waiter_is_served_when_a_lease_ends_although_its_process_watches_the_lock() {
+    in_host_world(0, async |world| {
+        let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
+        let lease = first.locker.lock("job", Duration::from_secs(3)).await.unwrap().granted().unwrap();
+        let mut watch = second.locker.watch("job");
+        assert!(watch.changed().await.unwrap().is_some());
+        let waits = async {
+            sleep(Duration::from_millis(1)).await;
+            let granted = second.locker.lock("job", LockOptions::from(TTL).wait(HOUR)).await;
+            (granted.unwrap().granted().unwrap(), tokio::time::Instant::now().into_std())
+        };
+        let (_, (_, granted)) = tokio::join!(biased; watch.changed(), waits);
+        assert!(granted < lease.deadline + Duration::from_secs(1), "{:#?}", world.trace());
     })
     .unwrap();
 }
