@@ -174,6 +174,19 @@ impl QuorumMember for Distant {
         self.carry(Asked::WithdrawVote, request).await
     }
 
+    async fn replace_vote(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (key, value, replacement) = (key.to_owned(), value.to_owned(), replacement.to_owned());
+        let request =
+            |member: Arc<dyn QuorumMember>| async move { member.replace_vote(&key, &value, &replacement, ttl).await };
+        self.carry(Asked::Other, request).await
+    }
+
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
         let (key, value) = (key.to_owned(), value.to_owned());
         let request = |member: Arc<dyn QuorumMember>| async move { member.restore(&key, &value, ttl, revision).await };

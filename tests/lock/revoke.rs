@@ -62,6 +62,18 @@ async fn no_member_of_a_quorum_restores_a_lock_that_is_revoked() {
     }
 }
 
+#[tokio::test]
+async fn no_member_of_a_quorum_stores_a_record_after_its_withdrawal() {
+    let server = RedisServer::start().await;
+    let members: [Box<dyn QuorumMember>; 2] = [Box::<Memory>::default(), Box::new(server.redis())];
+    for member in members {
+        member.try_set("job", "token", Some(LONG)).await.unwrap();
+        member.withdraw("job", "token!1").await.unwrap();
+        assert!(member.replace_vote("job", "token", "token!1", LONG).await.is_err());
+        assert_eq!(member.get("job").await.unwrap().unwrap().value, "token");
+    }
+}
+
 #[rstest]
 #[tokio::test]
 async fn completed_work_can_be_done_again(#[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend) {

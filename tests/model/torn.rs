@@ -96,6 +96,16 @@ impl QuorumMember for Torn {
         self.memory.withdraw_vote(key, value, votes).await
     }
 
+    async fn replace_vote(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        self.memory.replace_vote(key, value, replacement, ttl).await
+    }
+
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
         self.memory.restore(key, value, ttl, revision).await
     }

@@ -72,6 +72,10 @@ impl QuorumMember for Voteless {
         unreachable!("no quorum has this member")
     }
 
+    async fn replace_vote(&self, _: &str, _: &str, _: &str, _: Duration) -> Result<ExtendOutcome, CacheError> {
+        unreachable!("no quorum has this member")
+    }
+
     async fn restore(&self, _: &str, _: &str, _: Duration, _: u64) -> Result<SetOutcome, CacheError> {
         unreachable!("no quorum has this member")
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Cache, CacheError, Entry, SetOutcome, Stored};
+use super::{Cache, CacheError, Entry, ExtendOutcome, SetOutcome, Stored};
 
 /// What a [`Quorum`](crate::Quorum) needs of its members, besides what a [`Cache`] does.
 ///
@@ -34,6 +34,19 @@ pub trait QuorumMember: Cache {
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the value have been removed.
     async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError>;
+
+    /// Replaces `value` as [`Cache::replace_if_equal`] does. After a [`Cache::withdraw`] of the replacement it fails: in a quorum a replacement may
+    /// arrive at a member after others have revoked or refused it.
+    ///
+    /// # Errors
+    /// [`CacheError`]; only after `Unavailable` may the value have been replaced.
+    async fn replace_vote(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError>;
 
     /// Stores `value` under `key` again, with the revision it has on other members, past the queue. Another value under the key stays. If
     /// the member has the value with a lower revision, it raises the revision. After a [`Cache::withdraw`] of the value it fails.

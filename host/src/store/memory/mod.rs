@@ -214,6 +214,18 @@ impl QuorumMember for Memory {
         Ok(())
     }
 
+    async fn replace_vote(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (mut table, now) = self.table();
+        table.check_withdrawn(key, replacement, now)?;
+        table.replace_if_equal(key, value, replacement, ttl, now)
+    }
+
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
         let (mut table, now) = self.table();
         table.restore(key, value, ttl, revision, now)

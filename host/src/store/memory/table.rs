@@ -246,7 +246,7 @@ impl Table {
         Ok(self.insert(key.into(), value.into(), revision, expires, None))
     }
 
-    fn check_withdrawn(&self, key: &str, value: &str, now: Instant) -> Result<(), CacheError> {
+    pub(super) fn check_withdrawn(&self, key: &str, value: &str, now: Instant) -> Result<(), CacheError> {
         let refuses = |(until, its_key, its_value): &(Instant, Box<str>, Box<str>)| {
             *until > now && **its_key == *key && **its_value == *value
         };

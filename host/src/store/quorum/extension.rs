@@ -34,7 +34,7 @@ impl Quorum {
     ) -> Result<ExtendOutcome, CacheError> {
         let answers = self.ask(|member| {
             let (key, value, replacement) = (key.to_owned(), value.to_owned(), replacement.to_owned());
-            async move { member.replace_if_equal(&key, &value, &replacement, ttl).await }
+            async move { member.replace_vote(&key, &value, &replacement, ttl).await }
         });
         let outcome = self.extended(key, value, replacement, ttl, answers).await;
         if let Ok(ExtendOutcome::Absent | ExtendOutcome::Different) = outcome {

@@ -303,16 +303,32 @@ impl Redis {
                 Ok(SetOutcome::Stored(Stored { revision, deadline: deadline.unwrap_or(reply.reading.sent) }))
             }
             "occupied" => self.parsed(reply.entry()).map(SetOutcome::Occupied),
-            "withdrawn" => Err(CacheError::new(ErrorKind::Unavailable, "the request was withdrawn")),
+            "withdrawn" => Err(withdrawn()),
             _ => Err(self.translate(malformed())),
         }
     }
 
     /// Runs the script, and answers too whether enough replicas have confirmed it.
-    async fn extend(&self, keys: &Keys<'_>, args: &[&str]) -> Result<(Reply, Result<(), CacheError>), CacheError> {
-        let names = [&keys.lock[..]];
-        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: &names, args, mark: Mark::IfRetried };
+    async fn extend(
+        &self,
+        keys: &Keys<'_>,
+        names: &[&str],
+        args: &[&str],
+    ) -> Result<(Reply, Result<(), CacheError>), CacheError> {
+        let extend = Invocation { script: &EXTEND, slot: keys.slot, keys: names, args, mark: Mark::IfRetried };
         self.run_confirmed(&extend, |outcome| outcome == "extended").await
+    }
+
+    async fn replace(
+        &self,
+        keys: &Keys<'_>,
+        names: &[&str],
+        [value, replacement]: [&str; 2],
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let (reply, confirmed) = self.extend(keys, names, &[value, &millis(countable(ttl)?), replacement]).await?;
+        confirmed?;
+        self.extend_outcome(reply, ttl)
     }
 
     fn extend_outcome(&self, mut reply: Reply, lasts: Duration) -> Result<ExtendOutcome, CacheError> {
@@ -324,6 +340,7 @@ impl Redis {
             }
             "absent" => Ok(ExtendOutcome::Absent),
             "different" => Ok(ExtendOutcome::Different),
+            "withdrawn" => Err(withdrawn()),
             _ => Err(self.translate(malformed())),
         }
     }
@@ -401,7 +418,7 @@ impl Cache for Redis {
     async fn extend_if_equal(&self, key: &str, value: &str, ttl: Duration) -> Result<ExtendOutcome, CacheError> {
         let keys = self.keys(key);
         let sent = self.connection.late_extensions().send(&keys.lock, value, countable(ttl)?);
-        let (reply, confirmed) = self.extend(&keys, &[value, &millis(ttl)]).await?;
+        let (reply, confirmed) = self.extend(&keys, &[&keys.lock], &[value, &millis(ttl)]).await?;
         let lasts = sent.answered(reply.retried);
         // The lock is still held, but it is not sure for how long.
         confirmed?;
@@ -415,10 +432,8 @@ impl Cache for Redis {
         replacement: &str,
         ttl: Duration,
     ) -> Result<ExtendOutcome, CacheError> {
-        let (keys, ttl_ms) = (self.keys(key), millis(countable(ttl)?));
-        let (reply, confirmed) = self.extend(&keys, &[value, &ttl_ms, replacement]).await?;
-        confirmed?;
-        self.extend_outcome(reply, ttl)
+        let keys = self.keys(key);
+        self.replace(&keys, &[&keys.lock], [value, replacement], ttl).await
     }
 
     async fn delete_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
@@ -501,6 +516,17 @@ impl QuorumMember for Redis {
         self.run(&WITHDRAW_VOTE, &keys, &names, &[value, &first, &last]).await.map(|_| ())
     }
 
+    async fn replace_vote(
+        &self,
+        key: &str,
+        value: &str,
+        replacement: &str,
+        ttl: Duration,
+    ) -> Result<ExtendOutcome, CacheError> {
+        let keys = self.keys(key);
+        self.replace(&keys, &[&keys.lock, &keys.withdrawn(replacement)], [value, replacement], ttl).await
+    }
+
     async fn restore(&self, key: &str, value: &str, ttl: Duration, revision: u64) -> Result<SetOutcome, CacheError> {
         let (keys, ttl) = (self.keys(key), countable(ttl)?);
         let names = [&keys.lock[..], &keys.fence(), &keys.withdrawn(value)];
@@ -508,6 +534,10 @@ impl QuorumMember for Redis {
         let mut reply = self.run(&RESTORE, &keys, &names, &args).await?;
         self.set_outcome(&mut reply, ttl)
     }
+}
+
+fn withdrawn() -> CacheError {
+    CacheError::new(ErrorKind::Unavailable, "the request was withdrawn")
 }
 
 /// A time to live that the server can count. One that it cannot would fail in the middle of a script.

@@ -188,6 +188,7 @@ const MEMBERS: &[Variant] = &[
         "if false then\n  local _, its",
     ),
     Variant::script("accepts_any_ballot", "if last >= tonumber(fence) then", "if false then"),
+    // Records that ignore the mark are found by one seed in ten thousand. tests/lock/revoke.rs has them, too.
     Variant::script("votes_ignore_the_mark", "elseif redis.call('EXISTS', withdrawn) == 1 then", "elseif false then"),
     Variant::script(
         "lets_late_votes_in",
