@@ -123,6 +123,18 @@ async fn a_lock_that_a_majority_lost_is_not_extended_and_not_created() {
 }
 
 #[tokio::test]
+async fn a_restoration_shortens_no_lease() {
+    let server = RedisServer::start().await;
+    let members: [Box<dyn QuorumMember>; 2] = [Box::<Memory>::default(), Box::new(server.redis())];
+    for member in members {
+        member.restore("job", "token", LONG, 7).await.unwrap();
+        member.restore("job", "token", SHORT, 8).await.unwrap();
+        let entry = member.get("job").await.unwrap().unwrap();
+        assert!(entry.revision == 8 && entry.ttl > Some(SHORT), "{entry:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_extension_restores_the_lock_with_its_fence_where_it_was_lost() {
     let servers = three().await;
     let locker = over(&servers);

@@ -49,7 +49,7 @@ pub trait QuorumMember: Cache {
     ) -> Result<ExtendOutcome, CacheError>;
 
     /// Stores `value` under `key` again, with the revision it has on other members, past the queue. Another value under the key stays. If
-    /// the member has the value with a lower revision, it raises the revision. After a [`Cache::withdraw`] of the value it fails.
+    /// the member has the value with a lower revision, it raises the revision, and shortens no time to live. After a [`Cache::withdraw`] of the value it fails.
     ///
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the value have been stored.

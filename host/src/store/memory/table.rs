@@ -217,12 +217,16 @@ impl Table {
         revision: u64,
         now: Instant,
     ) -> Result<SetOutcome, CacheError> {
-        match self.slots.get(key) {
+        let ttl = match self.slots.get(key) {
             Some(slot) if *slot.value != *value => return Ok(SetOutcome::Occupied(slot.entry(now))),
             Some(slot) if slot.revision >= revision => return Ok(SetOutcome::Stored(slot.stored())),
-            Some(_) => {}
-            None => self.check_withdrawn(key, value, now)?,
-        }
+            // It may have been extended since the caller decided to restore it.
+            Some(slot) => ttl.max(slot.expires.saturating_duration_since(now)),
+            None => {
+                self.check_withdrawn(key, value, now)?;
+                ttl
+            }
+        };
         self.store(key, value, ttl, revision, now).map(SetOutcome::Stored)
     }
 
