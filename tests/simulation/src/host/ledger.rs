@@ -42,8 +42,8 @@ pub(super) struct Ledger {
     pub(super) truths: BTreeMap<&'static str, Truth>,
     /// All values that were stored by so many sites as must agree.
     pub(super) values: BTreeMap<String, Value>,
-    /// The values that were withdrawn, and from which site.
-    pub(super) withdrawn: BTreeSet<(String, usize)>,
+    /// The values that were withdrawn, from which site, and when last.
+    pub(super) withdrawn: BTreeMap<(String, usize), Duration>,
     /// The values whose withdrawal a site refused, since its user may not publish.
     pub(super) refused: BTreeSet<(String, usize)>,
     /// When each site last had a value.

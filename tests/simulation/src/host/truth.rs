@@ -84,7 +84,7 @@ impl Ledger {
     /// A member of a quorum does not store what was withdrawn from it.
     fn check_withdrawn(&mut self, site: usize, before: Option<&Entry>, entry: &Entry) {
         let is_new = before.is_none_or(|before| before.value != entry.value);
-        let was_withdrawn = self.withdrawn.contains(&(entry.value.clone(), site));
+        let was_withdrawn = self.withdrawn.contains_key(&(entry.value.clone(), site));
         if is_new && was_withdrawn && self.is_quorum() && self.survived == 0 {
             let what = format!("member {site} stores {}, which was withdrawn from it", entry.value);
             self.violated(GivenUpIsRemoved, what);
