@@ -213,10 +213,16 @@ impl Ledger {
     }
 
     /// An extension was granted.
-    pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration) {
+    pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration, now: Duration) {
+        // In a quorum, a call that was repeated may have left a vote with a higher fence. An extension that comes after the lease finds that, too.
+        let may_rise = self.is_quorum() && self.chosen.contains(token);
         let Some(lease) = self.lease(token) else { return };
         let granted = std::mem::replace(&mut lease.deadline, deadline);
         let (had, excused) = (lease.fence, lease.excused);
+        if may_rise && granted <= now && fence > had {
+            lease.fence = fence;
+            return self.check_lasts(token, ExtensionsTellTheTruth);
+        }
         // A server that lost a grant, and not the queue, may grant it again. A guard notices.
         if had != fence && (!excused || self.guards.iter().any(|(_, guarded, _)| guarded == token)) {
             let what = format!("{token} had {had} until {granted:?}, and has {fence} until {deadline:?}");
