@@ -1,6 +1,7 @@
 //! Who holds which lock, as the callers know it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(super) struct Ledger {
     pub(super) values: BTreeMap<String, Value>,
     /// The values that were withdrawn, from which site, and when last.
     pub(super) withdrawn: BTreeMap<(String, usize), Duration>,
+    /// The votes that were withdrawn: the value, the site, and the ballots.
+    pub(super) withdrawn_votes: Vec<(String, usize, RangeInclusive<u64>)>,
     /// The values whose withdrawal a site refused, since its user may not publish.
     pub(super) refused: BTreeSet<(String, usize)>,
     /// When each site last had a value.

@@ -178,6 +178,15 @@ impl World {
         {
             state.ledger.withdrawn.insert((value.to_owned(), peer.site), now);
         }
+        if let ("withdraw_vote", Some("withdrawn"), [_, value, first, last]) =
+            (&asked.what[..], answer.as_ref().ok().and_then(outcome), &asked.args[..])
+            && let (Ok(first), Ok(last)) = (first.parse(), last.parse())
+        {
+            state.ledger.withdrawn_votes.push((value.clone(), peer.site, first..=last));
+        }
+        if let ("vote", Some("stored")) = (&asked.what[..], answer.as_ref().ok().and_then(outcome)) {
+            state.ledger.check_vote(&asked.args, peer.site, before.as_ref());
+        }
         if let (Some(value), "withdraw" | "withdraw_vote", Err(error)) = (asked.args.get(1), &asked.what[..], &answer)
             && REFUSALS.iter().any(|refusal| error.to_string().contains(refusal))
         {

@@ -91,6 +91,18 @@ impl Ledger {
         }
     }
 
+    /// A vote that was withdrawn is not stored when it arrives late.
+    pub(super) fn check_vote(&mut self, args: &[String], site: usize, before: Option<&Entry>) {
+        let [_, value, _, ballot, ..] = args else { return };
+        let Ok(ballot) = ballot.parse() else { return };
+        let is_new = before.is_none_or(|before| before.value != *value);
+        let mut withdrawn = self.withdrawn_votes.iter().filter(|(of, by, _)| of == value && *by == site);
+        if is_new && self.survived == 0 && withdrawn.any(|(_, _, ballots)| ballots.contains(&ballot)) {
+            let what = format!("member {site} stores the vote {ballot} for {value}, which was withdrawn from it");
+            self.violated(GivenUpIsRemoved, what);
+        }
+    }
+
     fn see(&mut self, name: &'static str, site: usize, entry: &Entry, at: Duration) {
         let new = || Seen { name, last: Vec::new(), fences: BTreeSet::new() };
         let seen = self.seen.entry(entry.value.clone()).or_insert_with(new);
