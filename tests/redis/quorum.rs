@@ -148,6 +148,22 @@ async fn an_extension_restores_the_lock_with_its_fence_where_it_was_lost() {
 }
 
 #[tokio::test]
+async fn a_lock_that_was_restored_once_is_not_restored_again_after_its_release() {
+    let servers = three().await;
+    let locker = over(&servers);
+    let lease = granted(locker.lock("job", LONG).await);
+    all_have(&servers).await;
+    () = servers[0].run(&["FLUSHALL"]).await;
+    extended(locker.extend("job", &lease.token, LONG).await);
+    all_have(&servers).await;
+    assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
+    locker.close().await;
+    // As a second restoration does that arrives late.
+    let member = Redis::open(&servers[0].url()).unwrap();
+    assert!(member.restore("job", lease.token.as_str(), LONG, lease.fence).await.is_err());
+}
+
+#[tokio::test]
 async fn fences_rise_though_the_server_that_was_ahead_is_gone() {
     let mut servers = three().await;
     let ahead = "8000000000000000";

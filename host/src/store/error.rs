@@ -1,6 +1,7 @@
 //! Why a store gave no answer.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The classes of errors. They call for different answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +71,15 @@ impl CacheError {
     /// An error that says in `message` what failed and what to do about it. It must hold no secrets.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None, effect: Effect::ByKind }
+    }
+
+    /// The store refuses a token for so long after a call with it was withdrawn.
+    pub(super) fn withdrawn(refused_for: Duration) -> Self {
+        let message = format!(
+            "the request was withdrawn: an earlier call with this token failed, and the token is refused for up to {} s after that; call again then, or choose another token",
+            refused_for.as_secs_f32().ceil()
+        );
+        Self::new(ErrorKind::Unavailable, message)
     }
 
     /// Adds the error beneath this one.

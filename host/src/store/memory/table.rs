@@ -255,7 +255,7 @@ impl Table {
             *until > now && **its_key == *key && **its_value == *value
         };
         if self.withdrawn.iter().any(refuses) {
-            return Err(CacheError::new(ErrorKind::Unavailable, "the request was withdrawn"));
+            return Err(CacheError::withdrawn(KEEP_WITHDRAWN));
         }
         Ok(())
     }

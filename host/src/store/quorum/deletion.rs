@@ -7,10 +7,20 @@ use crate::store::{CacheError, DeleteOutcome};
 
 impl Quorum {
     pub(super) async fn delete(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
-        let mut answers = self.ask(|member| {
-            let (key, value) = (key.to_owned(), value.to_owned());
-            async move { member.delete_if_equal(&key, &value).await }
-        });
+        let mut answers = self.ask_each(
+            |_| true,
+            |number, member| {
+                let (key, value) = (key.to_owned(), value.to_owned());
+                let may_return = self.restorations.may_arrive(number, &key, &value);
+                async move {
+                    let outcome = member.delete_if_equal(&key, &value).await?;
+                    if may_return {
+                        member.withdraw(&key, &value).await?;
+                    }
+                    Ok(outcome)
+                }
+            },
+        );
         let (mut replies, mut outcome) = (Replies::of(self.members.len()), None);
         while outcome.is_none()
             && let Some((member, answer)) = answers.next().await

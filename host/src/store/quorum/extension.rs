@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Quorum;
 use super::members::Answers;
 use super::replies::Replies;
+use super::restorations::Expected;
 use crate::store::{CacheError, ExtendOutcome, Stored};
 use crate::time::now;
 
@@ -100,22 +101,27 @@ impl Quorum {
         if lacking.is_empty() && replies.open() == 0 {
             return;
         }
+        let open = (0..self.members.len()).filter(|member| replies.is_open(*member));
+        let mut expected = self.restorations.expect(lacking.iter().copied().chain(open), key, value);
         let (quorum, key, value) = (self.clone(), key.to_owned(), value.to_owned());
         self.tasks.spawn(async move {
-            quorum.restore(&lacking, &key, &value, stored).await;
+            quorum.restore(&lacking, &key, &value, stored, &expected).await;
             while let Some((member, answer)) = answers.next().await {
                 if answer.is_ok_and(|answer| lacks(&answer, stored.revision)) {
-                    quorum.restore(&[member], &key, &value, stored).await;
+                    quorum.restore(&[member], &key, &value, stored, &expected).await;
+                } else {
+                    expected.settle(member);
                 }
             }
         });
     }
 
-    async fn restore(&self, members: &[usize], key: &str, value: &str, stored: Stored) {
+    async fn restore(&self, members: &[usize], key: &str, value: &str, stored: Stored, expected: &Expected) {
         let ttl = stored.deadline.saturating_duration_since(now());
         if members.is_empty() || ttl.is_zero() {
             return;
         }
+        members.iter().for_each(|member| expected.send(*member, stored.deadline));
         let mut answers = self.ask_some(
             |member| members.contains(&member),
             |member| {

@@ -48,9 +48,22 @@ impl Quorum {
         T: Send + 'static,
         F: Future<Output = Answer<T>> + Send + 'static,
     {
+        self.ask_each(chosen, |_, member| question(member))
+    }
+
+    /// Asks each member that is `chosen` its own question, by its number.
+    pub(super) fn ask_each<T, F>(
+        &self,
+        chosen: impl Fn(usize) -> bool,
+        question: impl Fn(usize, Arc<dyn QuorumMember>) -> F,
+    ) -> Answers<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Answer<T>> + Send + 'static,
+    {
         let (sender, receiver) = unbounded_channel();
         for (number, member) in self.members.iter().enumerate().filter(|(number, _)| chosen(*number)) {
-            let (answer, sender, limit) = (question(member.store.clone()), sender.clone(), self.timeout);
+            let (answer, sender, limit) = (question(number, member.store.clone()), sender.clone(), self.timeout);
             self.tasks.spawn(async move {
                 let silent = |_| Err(CacheError::new(ErrorKind::Unavailable, format!("no answer in {limit:?}")));
                 let answer = timeout(limit, answer).await.unwrap_or_else(silent);

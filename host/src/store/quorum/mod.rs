@@ -5,7 +5,7 @@
 //! - `store`: the quorum as a [`Cache`](crate::Cache). `members`: one question to all members; `replies`: what they answered so far.
 //! - `candidate`: the rounds of votes in which a caller becomes the holder; `tally`: what the votes of a round decide; `ballots`: the
 //!   numbers of the rounds, of which the fencing tokens are made.
-//! - `deletion`: a release; `extension`: an extension, and the restoration of members that lost the lock.
+//! - `deletion`: a release; `extension`: an extension, and the restoration of members that lost the lock; `restorations`: those that may still arrive.
 //! - `wait_queues`: the callers of this process that wait. `check`: what the members find of themselves.
 
 mod ballots;
@@ -15,6 +15,7 @@ mod deletion;
 mod extension;
 mod members;
 mod replies;
+mod restorations;
 mod store;
 mod tally;
 mod wait_queues;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::ballots::Ballots;
 use self::members::Member;
+use self::restorations::Restorations;
 use self::wait_queues::WaitQueues;
 use crate::environment::Environment;
 use crate::random::Random;
@@ -66,6 +68,7 @@ pub struct Quorum {
     random: Random,
     /// Of the callers of this process, one at a time contends for a key.
     queues: WaitQueues,
+    restorations: Restorations,
     /// The requests whose answers no caller waits for any more.
     tasks: TaskTracker,
     default_ttl: Duration,
@@ -92,6 +95,7 @@ impl Quorum {
             ballots: Arc::new(Ballots::new(WallClock::default())),
             random: Random::default(),
             queues: WaitQueues::default(),
+            restorations: Restorations::default(),
             tasks,
             default_ttl: Duration::from_secs(30),
             timeout: Duration::from_millis(500),

@@ -303,7 +303,7 @@ impl Redis {
                 Ok(SetOutcome::Stored(Stored { revision, deadline: deadline.unwrap_or(reply.reading.sent) }))
             }
             "occupied" => self.parsed(reply.entry()).map(SetOutcome::Occupied),
-            "withdrawn" => Err(withdrawn()),
+            "withdrawn" => Err(self.withdrawn()),
             _ => Err(self.translate(malformed())),
         }
     }
@@ -340,7 +340,7 @@ impl Redis {
             }
             "absent" => Ok(ExtendOutcome::Absent),
             "different" => Ok(ExtendOutcome::Different),
-            "withdrawn" => Err(withdrawn()),
+            "withdrawn" => Err(self.withdrawn()),
             _ => Err(self.translate(malformed())),
         }
     }
@@ -354,6 +354,10 @@ impl Redis {
         self.run(&WITHDRAW, keys, &names, &args).await?;
         subscriptions.forget_entry(&keys.queue, value);
         Ok(())
+    }
+
+    fn withdrawn(&self) -> CacheError {
+        CacheError::withdrawn(self.connection.longest_delay())
     }
 
     fn parsed<T>(&self, fields: RedisResult<T>) -> Result<T, CacheError> {
@@ -534,10 +538,6 @@ impl QuorumMember for Redis {
         let mut reply = self.run(&RESTORE, &keys, &names, &args).await?;
         self.set_outcome(&mut reply, ttl)
     }
-}
-
-fn withdrawn() -> CacheError {
-    CacheError::new(ErrorKind::Unavailable, "the request was withdrawn")
 }
 
 /// A time to live that the server can count. One that it cannot would fail in the middle of a script.

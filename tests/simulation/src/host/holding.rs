@@ -68,7 +68,7 @@ impl Caller {
             Ok(ExtendOutcome::Extended(lease)) => {
                 let deadline = self.world.since_start(lease.deadline);
                 self.world.tell(|| format!("{token} has {name} until {deadline:?}"));
-                self.world.ledger(|ledger, _| ledger.extended(token, lease.fence, deadline));
+                self.world.ledger(|ledger, now| ledger.extended(token, lease.fence, deadline, now));
             }
             Ok(ExtendOutcome::Absent | ExtendOutcome::HeldByOther) => {
                 self.world.ledger(|ledger, now| ledger.refused(token, ExtensionsTellTheTruth, now));
@@ -196,7 +196,7 @@ impl Caller {
                 renewed = guard.renewed(&lease) => {
                     lease = renewed;
                     let deadline = self.world.since_start(lease.deadline);
-                    self.world.ledger(|ledger, _| ledger.extended(lease.token.as_str(), lease.fence, deadline));
+                    self.world.ledger(|ledger, now| ledger.extended(lease.token.as_str(), lease.fence, deadline, now));
                     self.writes(&lease);
                 }
                 () = &mut done => return None,

@@ -1,6 +1,7 @@
 //! Who holds which lock, as the callers know it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -42,8 +43,10 @@ pub(super) struct Ledger {
     pub(super) truths: BTreeMap<&'static str, Truth>,
     /// All values that were stored by so many sites as must agree.
     pub(super) values: BTreeMap<String, Value>,
-    /// The values that were withdrawn, and from which site.
-    pub(super) withdrawn: BTreeSet<(String, usize)>,
+    /// The values that were withdrawn, from which site, and when last.
+    pub(super) withdrawn: BTreeMap<(String, usize), Duration>,
+    /// The votes that were withdrawn: the value, the site, and the ballots.
+    pub(super) withdrawn_votes: Vec<(String, usize, RangeInclusive<u64>)>,
     /// The values whose withdrawal a site refused, since its user may not publish.
     pub(super) refused: BTreeSet<(String, usize)>,
     /// When each site last had a value.
@@ -213,10 +216,16 @@ impl Ledger {
     }
 
     /// An extension was granted.
-    pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration) {
+    pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration, now: Duration) {
+        // In a quorum, a call that was repeated may have left a vote with a higher fence. An extension that comes after the lease finds that, too.
+        let may_rise = self.is_quorum() && self.chosen.contains(token);
         let Some(lease) = self.lease(token) else { return };
         let granted = std::mem::replace(&mut lease.deadline, deadline);
         let (had, excused) = (lease.fence, lease.excused);
+        if may_rise && granted <= now && fence > had {
+            lease.fence = fence;
+            return self.check_lasts(token, ExtensionsTellTheTruth);
+        }
         // A server that lost a grant, and not the queue, may grant it again. A guard notices.
         if had != fence && (!excused || self.guards.iter().any(|(_, guarded, _)| guarded == token)) {
             let what = format!("{token} had {had} until {granted:?}, and has {fence} until {deadline:?}");

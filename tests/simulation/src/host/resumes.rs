@@ -12,6 +12,8 @@ use super::plan::{Attempt, Style, lock_name, mixed};
 
 const CALLS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long a store refuses what was withdrawn.
+const KEEPS_MARK: Duration = Duration::from_secs(6);
 
 /// What was granted.
 pub(super) enum Resumed {
@@ -30,7 +32,7 @@ impl Caller {
         ]);
         let token = format!("{label}:{seed:016x}{:016x}", mixed(&[seed]));
         self.world.ledger(|ledger, _| _ = ledger.chosen.insert(token.clone()));
-        let options = options.token(Token::from(token));
+        let options = options.token(Token::from(token.clone()));
         let mut had = None;
         for call in 1..=CALLS {
             // The first calls may lose their callers.
@@ -60,13 +62,24 @@ impl Caller {
                     return self.granted(name, label, outcome, started);
                 }
                 Err(error) => {
-                    self.failed(&error, started);
+                    if !self.is_refused_token(&error, &token, started) {
+                        self.failed(&error, started);
+                    }
                     sleep(PAUSE).await;
                 }
             }
         }
         self.world.ledger(|ledger, _| ledger.over(label, had.is_none()));
         had
+    }
+
+    /// Whether the token is refused since an earlier call with it failed, and was withdrawn a short time ago.
+    fn is_refused_token(&self, error: &Error, token: &str, started: Duration) -> bool {
+        let says = error.to_string().contains("the request was withdrawn");
+        says && self.world.ledger(|ledger, _| {
+            let mut withdrawn = ledger.withdrawn.iter().filter(|((value, _), _)| value == token);
+            withdrawn.any(|(_, at)| started < *at + KEEPS_MARK)
+        })
     }
 
     async fn calls(&self, name: &str, style: Style, options: LockOptions) -> Result<LockOutcome<Resumed>, Error> {

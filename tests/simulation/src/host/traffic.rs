@@ -66,7 +66,14 @@ impl World {
     pub(super) fn closed(&self, peer: Peer) {
         let now = self.now();
         let state = &mut *self.state();
-        state.sites.server(peer, now).disconnect(peer.client);
+        let server = state.sites.server(peer, now);
+        let before = server.channels();
+        server.disconnect(peer.client);
+        let after = server.channels();
+        if state.sites.all[peer.site].primary == peer.node {
+            let ended = before.iter().filter(|channel| !after.contains(channel));
+            ended.for_each(|channel| state.ledger.unsubscribed(channel));
+        }
         state.downs.remove(&peer);
         state.late.remove(&peer);
     }
@@ -169,7 +176,16 @@ impl World {
         if let (Some(value), Some("withdrawn"), "withdraw") =
             (asked.value(), answer.as_ref().ok().and_then(outcome), &asked.what[..])
         {
-            state.ledger.withdrawn.insert((value.to_owned(), peer.site));
+            state.ledger.withdrawn.insert((value.to_owned(), peer.site), now);
+        }
+        if let ("withdraw_vote", Some("withdrawn"), [_, value, first, last]) =
+            (&asked.what[..], answer.as_ref().ok().and_then(outcome), &asked.args[..])
+            && let (Ok(first), Ok(last)) = (first.parse(), last.parse())
+        {
+            state.ledger.withdrawn_votes.push((value.clone(), peer.site, first..=last));
+        }
+        if let ("vote", Some("stored")) = (&asked.what[..], answer.as_ref().ok().and_then(outcome)) {
+            state.ledger.check_vote(&asked.args, peer.site, before.as_ref());
         }
         if let (Some(value), "withdraw" | "withdraw_vote", Err(error)) = (asked.args.get(1), &asked.what[..], &answer)
             && REFUSALS.iter().any(|refusal| error.to_string().contains(refusal))

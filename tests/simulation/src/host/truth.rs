@@ -84,9 +84,21 @@ impl Ledger {
     /// A member of a quorum does not store what was withdrawn from it.
     fn check_withdrawn(&mut self, site: usize, before: Option<&Entry>, entry: &Entry) {
         let is_new = before.is_none_or(|before| before.value != entry.value);
-        let was_withdrawn = self.withdrawn.contains(&(entry.value.clone(), site));
+        let was_withdrawn = self.withdrawn.contains_key(&(entry.value.clone(), site));
         if is_new && was_withdrawn && self.is_quorum() && self.survived == 0 {
             let what = format!("member {site} stores {}, which was withdrawn from it", entry.value);
+            self.violated(GivenUpIsRemoved, what);
+        }
+    }
+
+    /// A vote that was withdrawn is not stored when it arrives late.
+    pub(super) fn check_vote(&mut self, args: &[String], site: usize, before: Option<&Entry>) {
+        let [_, value, _, ballot, ..] = args else { return };
+        let Ok(ballot) = ballot.parse() else { return };
+        let is_new = before.is_none_or(|before| before.value != *value);
+        let mut withdrawn = self.withdrawn_votes.iter().filter(|(of, by, _)| of == value && *by == site);
+        if is_new && self.survived == 0 && withdrawn.any(|(_, _, ballots)| ballots.contains(&ballot)) {
+            let what = format!("member {site} stores the vote {ballot} for {value}, which was withdrawn from it");
             self.violated(GivenUpIsRemoved, what);
         }
     }

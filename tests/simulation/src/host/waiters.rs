@@ -69,6 +69,8 @@ const COMES_BACK: Duration = Duration::from_millis(1_500);
 const KEEPS_CLIENT: Duration = Duration::from_secs(6);
 /// For how long after a restart heads of queues may have a grace.
 pub(super) const GRACES: Duration = Duration::from_secs(12);
+/// How long a grace lasts.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl Ledger {
     pub(super) fn begins(&mut self, label: &str, process: usize) {
@@ -150,8 +152,7 @@ impl Ledger {
                 .next()
                 .map(|(value, queued)| format!("{value} waits for {name} since {queued:?}"));
             // After a restart, the head of the queue has a grace.
-            let has_grace = !self.is_healthy(usize::MAX, now.saturating_sub(GRACES));
-            if let (Some(what), false) = (live, has_grace) {
+            if let (Some(what), false) = (live, self.may_have_grace(now)) {
                 self.violated(FreeLocksAreGranted, format!("{what}, and `{}` leaves it free", asked.what));
             }
             return;
@@ -174,6 +175,11 @@ impl Ledger {
         }
     }
 
+    /// Whether the head of a queue may be waited for although it is not subscribed.
+    fn may_have_grace(&self, now: Duration) -> bool {
+        !self.is_healthy(usize::MAX, now.saturating_sub(GRACES))
+    }
+
     /// Those that are in the queue, with their processes and since when.
     fn waiting(&self, name: &str) -> impl Iterator<Item = (&String, usize, Duration)> {
         let waits = move |(value, waiter): (&String, &Waiter)| {
@@ -193,6 +199,12 @@ impl Ledger {
     /// Those of them whose client reports: its first report may still be on its way.
     fn reporting(&self, name: &str, now: Duration) -> impl Iterator<Item = (&String, Duration)> {
         self.live(name).filter(move |(value, _)| self.reports(value, now))
+    }
+
+    /// The last connection that was subscribed ended: the server takes the waiters of the client for dead until it reports on another one.
+    pub(super) fn unsubscribed(&mut self, channel: &[u8]) {
+        let reports = self.reports.iter_mut().find(|(of, _)| of.as_bytes() == channel);
+        reports.into_iter().for_each(|(_, reports)| reports.count = false);
     }
 
     fn reports(&self, value: &str, now: Duration) -> bool {
@@ -239,7 +251,10 @@ impl Ledger {
         }
         let free = self.truths.iter().filter(|(_, truth)| truth.entry.is_none());
         let free: Vec<_> = free.map(|(name, truth)| (*name, truth.free_since)).collect();
+        let grace = if self.may_have_grace(now) { GRACE } else { Duration::ZERO };
         for (name, since) in free {
+            // A revocation or an end of a lease may begin the grace.
+            let since = since + grace;
             let has_come_back = |process| now > since + COMES_BACK && self.is_healthy(process, now - COMES_BACK);
             let forgotten = self
                 .waiting(name)

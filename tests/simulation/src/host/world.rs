@@ -136,14 +136,16 @@ impl World {
     }
 
     /// The process does nothing any more. The servers close its connections when they notice.
-    pub(super) fn crashes(&self, process: usize) {
+    pub(super) fn crashes(self: &Arc<Self>, process: usize) {
         self.tell(|| format!("p{process} crashes"));
         self.state().crashed.insert(process);
         for site in 0..self.plan.clocks.len() {
-            let (connection, ms) =
-                self.link(Route { process, site }, |link| (link.connection.upgrade(), link.rng.u64(0..NOTICES_MS)));
-            if let Some(connection) = connection {
-                let (world, peer) = (connection.world(), connection.peer);
+            let ms = self.link(Route { process, site }, |link| link.rng.u64(0..NOTICES_MS));
+            // Two at once may have connected to a node of a cluster.
+            let state = self.state();
+            let all = state.downs.iter().filter(|(peer, down)| peer.site == site && down.process == process);
+            for peer in all.map(|(peer, _)| *peer) {
+                let world = self.clone();
                 tokio::spawn(async move {
                     sleep(Duration::from_millis(ms)).await;
                     world.closed(peer);
