@@ -7,7 +7,7 @@ use locker_host::{ErrorKind, LockOptions, Locker, LostReason, Memory, Quorum, Qu
 use rstest::rstest;
 use tokio::time::timeout;
 
-use crate::harness::{Backend, Distant, LONG, RedisServer, granted, waiting_options};
+use crate::harness::{Backend, Distant, Fault, LONG, Proxy, RedisServer, SHORT, granted, until, waiting_options};
 
 /// So long that no renewal is due in a test.
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -129,6 +129,24 @@ async fn a_guard_is_told_of_what_was_revoked_while_its_connection_was_cut() {
     () = server.run(&["DEL", "lock:job"]).await;
     let _: u64 = server.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     timeout(LONG, guard.lost()).await.expect("it asks when it listens again");
+}
+
+#[tokio::test]
+async fn a_guard_is_told_of_a_revocation_that_came_before_the_answer_to_its_subscription() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(&server).await;
+    let locker = Locker::new(proxy.redis()).unwrap();
+    let late = Fault::Delay("revoked", SHORT);
+    proxy.next(late);
+    let other = locker.hold("other", HOUR).await.unwrap().granted().unwrap();
+    until(async || proxy.has_failed()).await;
+    // The server has subscribed this process when the next guard asks again.
+    other.release().await.unwrap();
+    proxy.next(late);
+    let guard = locker.hold("job", HOUR).await.unwrap().granted().unwrap();
+    until(async || proxy.has_failed()).await;
+    server.locker().revoke("job", None).await.unwrap();
+    timeout(LONG, guard.lost()).await.expect("it is told");
 }
 
 #[tokio::test]

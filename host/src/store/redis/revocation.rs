@@ -2,6 +2,7 @@
 //!
 //! All clients that hold locks under a prefix listen on one channel. Revocations are rare, so that costs less than a channel for each.
 
+use std::future::ready;
 use std::time::Duration;
 
 use redis::cmd;
@@ -30,7 +31,7 @@ impl Redis {
 
     /// Returns when the server notifies this client. None if it does not allow that.
     pub(super) async fn subscribe_to_revocations(&self, name: &str, fence: u64) -> Option<Revocation> {
-        let (redis, name, (subscribed, began)) = (self.clone(), name.to_owned(), oneshot::channel());
+        let (redis, name, (subscribed, mut began)) = (self.clone(), name.to_owned(), oneshot::channel());
         let mut revocation: Revocation = Box::pin(async move {
             let channel = revocations(&redis.prefix);
             let place = Place { channel: &channel, queue: "", name: &name, value: REVOKED, waits: false, entry: "" };
@@ -45,11 +46,13 @@ impl Redis {
             _ = subscribed.send(());
             revoked(&subscriber, fence).await
         });
-        tokio::select! {
+        let told = tokio::select! {
             biased;
-            _ = &mut revocation => None,
-            _ = began => Some(revocation),
-        }
+            told = &mut revocation => told,
+            _ = &mut began => return Some(revocation),
+        };
+        // The message may come before the answer to the subscription.
+        began.try_recv().ok().map(|()| Box::pin(ready(told)) as Revocation)
     }
 }
 
