@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use locker_host::{ErrorKind, ExtendOutcome, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome};
+use locker_host::{
+    ErrorKind, ExtendOutcome, Lease, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome,
+};
 use nix::sys::signal::{Signal, kill};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -22,6 +24,16 @@ fn over(servers: &[RedisServer]) -> Locker {
 /// Waits until the last member has the lock `job`, too: a grant does not wait for it.
 async fn all_have(servers: &[RedisServer]) {
     until(async || have(servers, "lock:job").await == servers.len() as u64).await;
+}
+
+/// The lock `job`, which the first member lost and an extension restored there.
+async fn restored(servers: &[RedisServer], locker: &Locker) -> Lease {
+    let lease = granted(locker.lock("job", LONG).await);
+    all_have(servers).await;
+    () = servers[0].run(&["FLUSHALL"]).await;
+    extended(locker.extend("job", &lease.token, LONG).await);
+    all_have(servers).await;
+    lease
 }
 
 async fn have(servers: &[RedisServer], key: &str) -> u64 {
@@ -138,11 +150,7 @@ async fn a_restoration_shortens_no_lease() {
 async fn an_extension_restores_the_lock_with_its_fence_where_it_was_lost() {
     let servers = three().await;
     let locker = over(&servers);
-    let lease = granted(locker.lock("job", LONG).await);
-    all_have(&servers).await;
-    () = servers[0].run(&["FLUSHALL"]).await;
-    extended(locker.extend("job", &lease.token, LONG).await);
-    until(async || have(&servers, "lock:job").await == 3).await;
+    let lease = restored(&servers, &locker).await;
     let restored: String = servers[0].run(&["GET", "lock:job"]).await;
     assert_eq!(restored, format!("{}\u{1f}{}", lease.token.as_str(), lease.fence));
 }
@@ -151,11 +159,7 @@ async fn an_extension_restores_the_lock_with_its_fence_where_it_was_lost() {
 async fn a_lock_that_was_restored_once_is_not_restored_again_after_its_release() {
     let servers = three().await;
     let locker = over(&servers);
-    let lease = granted(locker.lock("job", LONG).await);
-    all_have(&servers).await;
-    () = servers[0].run(&["FLUSHALL"]).await;
-    extended(locker.extend("job", &lease.token, LONG).await);
-    all_have(&servers).await;
+    let lease = restored(&servers, &locker).await;
     assert_eq!(locker.unlock("job", &lease.token).await.unwrap(), UnlockOutcome::Released);
     locker.close().await;
     // As a second restoration does that arrives late.
