@@ -1,5 +1,7 @@
 //! How the members delete a value.
 
+use std::time::Duration;
+
 use super::Quorum;
 use super::members::{ASSUMED_TTL, Answer, Answers};
 use super::replies::Replies;
@@ -60,8 +62,8 @@ impl Quorum {
     }
 
     /// Withdraws the value in the background from all members.
-    pub(super) fn withdraw_everywhere(&self, key: &str, value: &str) {
-        (0..self.members.len()).for_each(|member| self.withdraw_later(member, key, value, ASSUMED_TTL, None));
+    pub(super) fn withdraw_everywhere(&self, key: &str, value: &str, ttl: Duration) {
+        (0..self.members.len()).for_each(|member| self.withdraw_later(member, key, value, ttl, None));
     }
 
     /// Withdraws the value in the background from each member that needs it, now and as the rest of the answers come.

@@ -40,7 +40,7 @@ impl Quorum {
         let outcome = self.extended(key, value, replacement, ttl, answers).await;
         if let Ok(ExtendOutcome::Absent | ExtendOutcome::Different) = outcome {
             // Members may have replaced it before a majority refused.
-            (0..self.members.len()).for_each(|member| self.withdraw_later(member, key, replacement, ttl, None));
+            self.withdraw_everywhere(key, replacement, ttl);
         }
         outcome
     }

@@ -18,7 +18,7 @@ type Place = (usize, String, String);
 struct State {
     /// How many extensions and grants may still restore the value.
     expected: usize,
-    /// A restoration was sent, and has no effect that matters from then on.
+    /// Until when a restoration that was sent may bring the value back.
     sent: Option<Instant>,
 }
 
@@ -47,6 +47,17 @@ impl Restorations {
         !table.is_empty() && state().is_some_and(|state| state.expected > 0 || state.is_sent(now()))
     }
 
+    fn end(&self, places: &[Place]) {
+        let mut table = self.table();
+        for place in places {
+            let Some(state) = table.get_mut(place) else { continue };
+            state.expected -= 1;
+            if state.expected == 0 && state.sent.is_none() {
+                table.remove(place);
+            }
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, HashMap<Place, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,19 +84,6 @@ impl Expected {
     pub(super) fn settle(&mut self, member: usize) {
         let settled: Vec<_> = self.places.extract_if(.., |(of, ..)| *of == member).collect();
         self.all.end(&settled);
-    }
-}
-
-impl Restorations {
-    fn end(&self, places: &[Place]) {
-        let mut table = self.table();
-        for place in places {
-            let Some(state) = table.get_mut(place) else { continue };
-            state.expected -= 1;
-            if state.expected == 0 && state.sent.is_none() {
-                table.remove(place);
-            }
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Quorum;
 use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
+use super::members::ASSUMED_TTL;
 use super::replies::{Replies, by_value, of_majority};
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Finding, Revocation, SetOutcome,
@@ -80,7 +81,7 @@ impl Cache for Quorum {
         if outcome == DeleteOutcome::Deleted {
             let withdrawn = self.withdraw(key, value).await;
             if withdrawn.is_err() {
-                self.withdraw_everywhere(key, value);
+                self.withdraw_everywhere(key, value, ASSUMED_TTL);
             }
             withdrawn?;
         }
