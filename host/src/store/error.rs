@@ -65,6 +65,8 @@ enum Effect {
     ByKind,
     /// An earlier part of it may have taken effect.
     Partial,
+    /// The store refused it, since its value was withdrawn or was stored before.
+    Withdrawn,
 }
 
 impl CacheError {
@@ -79,7 +81,11 @@ impl CacheError {
             "the request was withdrawn: an earlier call with this token failed, and the token is refused for up to {} s after that; call again then, or choose another token",
             refused_for.as_secs_f32().ceil()
         );
-        Self::new(ErrorKind::Unavailable, message)
+        Self { effect: Effect::Withdrawn, ..Self::new(ErrorKind::Unavailable, message) }
+    }
+
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.effect == Effect::Withdrawn
     }
 
     /// Adds the error beneath this one.
@@ -124,7 +130,7 @@ impl CacheError {
         match self.effect {
             Effect::Unsent => false,
             Effect::ByKind => !matches!(self.kind, ErrorKind::Denied | ErrorKind::Invalid),
-            Effect::Partial => true,
+            Effect::Partial | Effect::Withdrawn => true,
         }
     }
 

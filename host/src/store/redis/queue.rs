@@ -291,14 +291,11 @@ impl Waiter<'_> {
                 self.reported(&mut reply).await.map(Enqueued::Queued)
             }
             "free" => Ok(Enqueued::Free),
-            outcome => {
-                // A value that was withdrawn is in no queue any more.
-                self.ticket = if outcome == "withdrawn" { 0 } else { self.ticket };
-                match self.redis.set_outcome(&mut reply, self.ttl)? {
-                    SetOutcome::Stored(stored) => Ok(Enqueued::Stored(stored)),
-                    SetOutcome::Occupied(_) => Err(self.redis.translate(malformed())),
-                }
-            }
+            "withdrawn" if self.ticket != 0 => Ok(Enqueued::Stored(lost(0))),
+            _ => match self.redis.set_outcome(&mut reply, self.ttl)? {
+                SetOutcome::Stored(stored) => Ok(Enqueued::Stored(stored)),
+                SetOutcome::Occupied(_) => Err(self.redis.translate(malformed())),
+            },
         }
     }
 
@@ -362,6 +359,7 @@ impl Waiter<'_> {
                     lease = if let SetOutcome::Stored(stored) = outcome { stored } else { lease };
                     error
                 }
+                Err(error) if error.is_withdrawn() => break,
                 Err(error) if error.kind() == ErrorKind::Unavailable => {
                     // A copy of the request may come late.
                     self.retried = true;
@@ -379,13 +377,15 @@ impl Waiter<'_> {
                 break;
             }
         }
-        // The caller may wait again, with another value.
-        Ok(SetOutcome::Stored(Stored { deadline: lease.deadline.min(now()), ..lease }))
+        Ok(SetOutcome::Stored(lost(lease.revision)))
     }
 
     /// The last step of a wait.
     async fn leave(self) -> Result<SetOutcome, CacheError> {
-        let outcome = self.set().await;
+        let outcome = match self.set().await {
+            Err(error) if error.is_withdrawn() && self.ticket != 0 => Ok(SetOutcome::Stored(lost(0))),
+            outcome => outcome,
+        };
         self.left_with(outcome)
     }
 
@@ -416,4 +416,10 @@ impl Waiter<'_> {
     fn left(&self) -> Duration {
         self.ends.saturating_duration_since(now())
     }
+}
+
+/// What a waiter had that is gone: its lease ended or was revoked, and the mark of a repeated request refuses its value now. The caller
+/// may wait again, with another value.
+fn lost(revision: u64) -> Stored {
+    Stored { revision, deadline: now() }
 }

@@ -140,6 +140,41 @@ fn a_waiter_whose_lock_was_revoked_before_it_knew_waits_on() {
 }
 
 #[test]
+fn a_waiter_whose_lock_was_revoked_after_a_lost_answer_waits_on() {
+    in_host_world(0, async |world| {
+        let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
+        let guard = first.locker.hold("job", TTL).await.unwrap().granted().unwrap();
+        let waits = second.locker.hold("job", LockOptions::from(TTL).wait(HOUR));
+        let seen = async |what: &str| {
+            let is_there = || world.trace().iter().any(|line| line.contains("p1 ") && line.contains(what));
+            while !is_there() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let other = async {
+            sleep(Duration::from_millis(900)).await;
+            guard.release().await.unwrap();
+            // The waiter asks for its lock, and leaves a mark, since a report had no answer before.
+            seen("is told job").await;
+            second.disconnect();
+            seen(" stored ").await;
+            second.hang(Duration::from_secs(1));
+            first.locker.revoke("job", None).await.unwrap()
+        };
+        let lost = async {
+            sleep(Duration::from_millis(400)).await;
+            second.hang(Duration::from_millis(300));
+            sleep(Duration::from_millis(300)).await;
+            second.disconnect();
+        };
+        let (waiter, revoked, ()) = tokio::join!(biased; timeout(TTL, waits), other, lost);
+        assert_eq!(revoked, UnlockOutcome::Released);
+        assert!(waiter.unwrap().unwrap().granted().is_some(), "{:#?}", world.trace());
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_waiter_is_served_when_a_lease_ends_although_its_process_watches_the_lock() {
     in_host_world(0, async |world| {
         let [first, second] = [0, 1].map(|number| world.process(number, URL).unwrap());
