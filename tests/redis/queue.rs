@@ -118,11 +118,17 @@ async fn a_waiter_that_does_not_report_is_handed_nothing_and_keeps_waiting() {
     granted(stopped.await.unwrap());
 }
 
+#[rstest]
+#[case::once(None)]
+#[case::also_if_the_clock_was_set_back_meanwhile(Some("2000000000000000"))]
 #[tokio::test]
-async fn the_head_has_a_grace_to_subscribe_again_after_a_failover() {
+async fn the_head_has_a_grace_to_subscribe_again_after_a_failover(#[case] ends: Option<&str>) {
     let lock = HeldLock::start().await;
     add_dead_head(&lock.server, false).await;
     () = lock.server.run(&["SET", &(key_of("client", "job") + "00"), "another", "PX", "60000"]).await;
+    if let Some(ends) = ends {
+        () = lock.server.run(&["SET", &key_of("grace", "job"), ends, "PX", "60000"]).await;
+    }
     let waiter = lock.waiter().await;
     lock.release().await;
     assert_eq!(held(lock.holder.lock("job", LONG).await).fence, 0);

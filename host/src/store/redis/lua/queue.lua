@@ -30,9 +30,10 @@ local function has_grace(now, grace, reported_at)
   if reported_at == '' or reported_at == run_id() then
     return false
   end
-  local ends = tonumber(redis.call('GET', grace))
-  if not ends then
-    ends = now + GRACE * 1000
+  local ends, latest = tonumber(redis.call('GET', grace)), now + GRACE * 1000
+  -- It ends later than that if the clock was set back.
+  if not ends or ends > latest then
+    ends = latest
     redis.call('SET', grace, string.format('%.0f', ends), 'PX', GRACE_INTERVAL)
   end
   return now < ends, ends
