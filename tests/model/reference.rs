@@ -82,6 +82,8 @@ pub(super) struct Key {
 struct Held {
     value: String,
     revision: u64,
+    /// The revision of the last vote for it that a later candidate asked for, or 0.
+    resumed: u64,
     ttl: Duration,
     /// When it expires: between these moments, since its time to live began between two.
     earliest: Instant,
@@ -134,7 +136,12 @@ impl Key {
             }
             (Request::Vote { value, revision, ttl, since }, Answer::Stored { revision: stored, ttl: left }) => {
                 match holding(value) {
-                    Ok(held) if held.revision == *stored && (held.revision < *since || stored >= revision) => {
+                    Ok(held) if held.revision == *stored && held.revision < *since => {
+                        let held = Held { resumed: *revision, ..held.clone() };
+                        held.agrees(*left, event)?;
+                        Ok(Self { held: Some(held), last_revision: self.last_revision.max(*revision) })
+                    }
+                    Ok(held) if held.revision == *stored && stored >= revision => {
                         held.agrees(*left, event).map(|()| self.clone())
                     }
                     Err(_) if !free => Err("it is taken".to_owned()),
@@ -154,7 +161,8 @@ impl Key {
                 _ => Err("it is taken".to_owned()),
             },
             (Request::WithdrawVote { value, revisions }, Answer::Withdrawn) => {
-                let withdrawn = holding(value).is_ok_and(|held| revisions.contains(&held.revision));
+                let is_vote = |held: &Held| revisions.contains(&held.revision) && held.resumed <= *revisions.end();
+                let withdrawn = holding(value).is_ok_and(is_vote);
                 let held = self.held.clone().filter(|_| !withdrawn);
                 Ok(Self { held, last_revision: self.last_revision.max(*revisions.end()) })
             }
@@ -185,7 +193,9 @@ impl Key {
 
     fn holds(&self, value: &str, revision: u64, ttl: Duration, left: Duration, event: &Event) -> Result<Self, String> {
         let (earliest, latest) = (event.asked + ttl, event.told + ttl);
-        let held = Held { value: value.to_owned(), revision, ttl, earliest, latest };
+        // It counts for the value. A later grant has a higher revision.
+        let resumed = self.held.as_ref().filter(|held| held.value == value).map_or(0, |held| held.resumed);
+        let held = Held { value: value.to_owned(), revision, resumed, ttl, earliest, latest };
         held.agrees(left, event)?;
         Ok(Self { last_revision: self.last_revision.max(revision), held: Some(held) })
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use locker_host::QuorumMember;
+use locker_host::cache::Vote;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, Value};
 use rstest::rstest;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -95,6 +96,8 @@ enum Situation {
     Queued,
     HandedOff,
     Withdrawn,
+    /// A call of a quorum counts the vote of an earlier one.
+    Resumed,
     /// The head of the queue has not subscribed again after a failover.
     Grace,
 }
@@ -116,6 +119,14 @@ impl Situation {
                 until(async || lock.server.queued("job").await == 0).await;
                 None
             }
+            Self::Resumed => {
+                lock.release().await;
+                for revision in [1 << 52, (1 << 52) + 1] {
+                    let vote = Vote { value: "token", ttl: LONG, revision, since: revision };
+                    lock.server.redis().vote("job", vote).await.unwrap();
+                }
+                None
+            }
             Self::Grace => {
                 let (queue, run_id, absent) = (key_of("queue", "job"), "0".repeat(40), "0".repeat(16));
                 let entry = [&absent, "60000", "value"].join("\u{1f}");
@@ -135,6 +146,7 @@ impl Situation {
 #[case(Situation::Queued, &["lock", "fence", "queue", "client"])]
 #[case(Situation::HandedOff, &["lock", "fence", "client"])]
 #[case(Situation::Withdrawn, &["lock", "fence", "client", "withdrawn"])]
+#[case(Situation::Resumed, &["lock", "fence", "resumed"])]
 #[case(Situation::Grace, &["fence", "queue", "client", "grace"])]
 #[tokio::test]
 async fn every_key_has_the_form_the_type_and_the_expiry_that_the_page_documents(

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use locker_host::cache::{Vote, VoteOutcome};
 use locker_host::{
-    ErrorKind, ExtendOutcome, Lease, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, UnlockOutcome,
+    Cache, ErrorKind, ExtendOutcome, Lease, LockOptions, Locker, Memory, Quorum, QuorumMember, Redis, Token,
+    UnlockOutcome,
 };
 use nix::sys::signal::{Signal, kill};
 use tokio::runtime::Handle;
@@ -109,6 +111,42 @@ async fn the_votes_of_callers_that_died_are_no_holder_and_nothing_is_left_behind
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("no caller had a majority of the 3 caches"), "{error}");
     assert_eq!(have(&servers[2..], "lock:job").await, 0);
+}
+
+/// Votes for the value `token`, as a call of its own.
+async fn vote(member: &dyn QuorumMember, revision: u64) -> u64 {
+    let vote = Vote { value: "token", ttl: LONG, revision, since: revision };
+    let VoteOutcome::Stored(stored) = member.vote("job", vote).await.unwrap() else { panic!("it is not stored") };
+    stored.revision
+}
+
+#[tokio::test]
+async fn a_late_withdrawal_leaves_a_vote_that_a_repeated_call_found() {
+    let server = RedisServer::start().await;
+    let members: [Box<dyn QuorumMember>; 2] = [Box::<Memory>::default(), Box::new(server.redis())];
+    for member in members {
+        assert_eq!((vote(&*member, 10).await, vote(&*member, 20).await), (10, 10));
+        member.withdraw_vote("job", "token", 10..=10).await.unwrap();
+        assert_eq!(member.get("job").await.unwrap().unwrap().revision, 10);
+        member.withdraw_vote("job", "token", 10..=20).await.unwrap();
+        assert!(member.get("job").await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_call_withdraws_the_late_votes_of_others() {
+    let members: [Arc<Memory>; 3] = Default::default();
+    let quorum = Quorum::new(members.iter().map(|member| member.clone() as Arc<dyn QuorumMember>).collect()).unwrap();
+    let (locker, token) = (Locker::new(quorum).unwrap(), Token::from("5f3a9c1e7b2d4806f1e2d3c4b5a69788".to_owned()));
+    let options = LockOptions::from(LONG).token(token.clone());
+    let lease = granted(locker.lock("job", options.clone()).await);
+    until(async || members[0].get("job").await.unwrap().is_some()).await;
+    members[0].withdraw_vote("job", token.as_str(), lease.fence..=lease.fence).await.unwrap();
+    let late = Vote { value: token.as_str(), ttl: LONG, revision: lease.fence + 1, since: lease.fence + 1 };
+    members[0].vote("job", late).await.unwrap();
+    assert_eq!(locker.inspect("job").await.unwrap().unwrap().fence, lease.fence);
+    assert_eq!(granted(locker.lock("job", options).await).fence, lease.fence);
+    until(async || members[0].get("job").await.unwrap().is_none_or(|entry| entry.revision == lease.fence)).await;
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub trait QuorumMember: Cache {
 
     /// Removes `value` from `key` if its revision is one of `revisions`: those of the votes of one candidate. From then on the member refuses votes
     /// with the last of them or a lower one. So a vote that arrives late has no effect, and neither does a withdrawal that arrives after a vote
-    /// with a higher revision.
+    /// for the value with a higher revision, also if the value kept its revision.
     ///
     /// # Errors
     /// [`CacheError`]; only after `Unavailable` may the value have been removed.

@@ -16,6 +16,7 @@ struct Keys {
     queue: String,
     grace: String,
     withdrawn: String,
+    resumed: String,
     client: String,
     channel: String,
 }
@@ -28,6 +29,7 @@ static LOCKS: LazyLock<[Keys; 2]> = LazyLock::new(|| {
         queue: key_of("queue", name),
         grace: key_of("grace", name),
         withdrawn: key_of("withdrawn", name) + "\u{1f}",
+        resumed: key_of("resumed", name) + "\u{1f}",
         client: key_of("client", name),
         channel: key_of("wake", name),
     })
@@ -82,9 +84,9 @@ enum Kind {
 
 impl Request {
     fn step(self) -> Step {
-        let Keys { lock, fence, queue, grace, withdrawn, client, channel, .. } = &LOCKS[self.lock];
+        let Keys { lock, fence, queue, grace, withdrawn, resumed, client, channel, .. } = &LOCKS[self.lock];
         let Self { value, ttl, use_by, mark, .. } = self;
-        let withdrawn = &format!("{withdrawn}{value}");
+        let (withdrawn, resumed) = (&format!("{withdrawn}{value}"), &format!("{resumed}{value}"));
         let id = format!("{:016x}", self.client);
         let (entry, client, channel) =
             (&format!("{id}\u{1f}{ttl}\u{1f}{value}"), &format!("{client}{id}"), &format!("{channel}{id}"));
@@ -111,10 +113,10 @@ impl Request {
             ),
             Kind::Get => ("get", vec![lock], vec![]),
             Kind::Vote { fence: vote, since } => {
-                ("vote", vec![lock, fence, withdrawn], vec![use_by, value, held_ttl, vote, since])
+                ("vote", vec![lock, fence, withdrawn, resumed], vec![use_by, value, held_ttl, vote, since, "6000"])
             }
             Kind::WithdrawVote { first, last } => {
-                ("withdraw_vote", vec![lock, fence, queue, grace], vec![use_by, value, first, last])
+                ("withdraw_vote", vec![lock, fence, queue, grace, resumed], vec![use_by, value, first, last])
             }
             Kind::Restore { fence: restored } => {
                 ("restore", vec![lock, fence, withdrawn], vec![use_by, value, held_ttl, restored])
@@ -169,14 +171,15 @@ fn subscription() -> impl Strategy<Value = Step> {
 
 /// A key of the lock.
 pub(super) fn key() -> impl Strategy<Value = String> {
-    (lock(), 0..7_usize, 0..CLIENTS).prop_map(|(lock, which, client)| {
-        let Keys { lock, fence, queue, grace, withdrawn, client: reported, .. } = &LOCKS[lock];
+    (lock(), 0..8_usize, 0..CLIENTS).prop_map(|(lock, which, client)| {
+        let Keys { lock, fence, queue, grace, withdrawn, resumed, client: reported, .. } = &LOCKS[lock];
         match which {
             0 | 1 => lock.clone(),
             2 => fence.clone(),
             3 => queue.clone(),
             4 => grace.clone(),
             5 => format!("{withdrawn}a"),
+            6 => format!("{resumed}a"),
             _ => format!("{reported}{client:016x}"),
         }
     })

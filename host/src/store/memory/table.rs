@@ -31,6 +31,8 @@ const KEEP_WITHDRAWN: Duration = Duration::from_secs(6);
 pub(super) struct Slot {
     value: Arc<str>,
     revision: u64,
+    /// The revision of the last vote of a later call for which this value counts, or 0.
+    resumed: u64,
     pub(super) expires: Instant,
     /// Made by the first caller that waits. A key without a value has no queue: the step that frees it gives it to the head.
     queue: Option<Box<Queue>>,
@@ -132,6 +134,7 @@ impl Table {
         let outcome = self.extend_if_equal(key, if replaced { replacement } else { value }, ttl, now)?;
         if let (ExtendOutcome::Extended(_), Some(slot)) = (outcome, self.slots.get_mut(key)) {
             slot.value = replacement.into();
+            slot.resumed = if replaced { slot.resumed } else { 0 };
             self.changes.notify_waiters();
         }
         Ok(outcome)
@@ -186,9 +189,14 @@ impl Table {
 
     pub(super) fn vote(&mut self, key: &str, vote: Vote<'_>, now: Instant) -> Result<VoteOutcome, CacheError> {
         let Vote { value, ttl, revision, since } = vote;
-        if let Some(slot) = self.slots.get(key) {
+        if let Some(slot) = self.slots.get_mut(key) {
             if *slot.value != *value {
                 return Ok(VoteOutcome::Occupied(slot.entry(now)));
+            }
+            if slot.revision < since {
+                // A withdrawal by the earlier call may still be under way.
+                slot.resumed = revision;
+                self.last_revision = self.last_revision.max(revision);
             }
             if slot.revision < since || slot.revision >= revision {
                 return Ok(VoteOutcome::Stored(slot.stored()));
@@ -204,7 +212,10 @@ impl Table {
 
     pub(super) fn withdraw_vote(&mut self, key: &str, value: &str, revisions: RangeInclusive<u64>, now: Instant) {
         self.last_revision = self.last_revision.max(*revisions.end());
-        if self.slots.get(key).is_some_and(|slot| *slot.value == *value && revisions.contains(&slot.revision)) {
+        let is_its_vote = |slot: &Slot| {
+            *slot.value == *value && revisions.contains(&slot.revision) && slot.resumed <= *revisions.end()
+        };
+        if self.slots.get(key).is_some_and(is_its_vote) {
             self.free(key, now);
         }
     }
@@ -270,7 +281,7 @@ impl Table {
     ) -> Stored {
         self.changes.notify_waiters();
         self.expiries.insert((expires, key.clone()));
-        self.slots.insert(key, Slot { value, revision, expires, queue, changed: None });
+        self.slots.insert(key, Slot { value, revision, resumed: 0, expires, queue, changed: None });
         Stored { revision, deadline: expires }
     }
 

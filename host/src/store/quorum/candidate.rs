@@ -118,13 +118,14 @@ impl<'a> Candidate<'a> {
 
     /// Ends the candidacy. In the background, it withdraws the votes that members may still have.
     pub(super) fn give_up(self) {
-        self.withdraw_later((0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent));
+        let members = (0..self.votes.len()).filter(|member| self.votes[*member] != VoteState::Absent);
+        self.withdraw_later(members, self.ballots.clone());
     }
 
-    /// Withdraws the votes of all rounds from `members`, in the background.
-    fn withdraw_later(&self, members: impl Iterator<Item = usize>) {
+    /// Withdraws votes from `members`, in the background.
+    fn withdraw_later(&self, members: impl Iterator<Item = usize>, ballots: RangeInclusive<u64>) {
         for member in members {
-            self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(self.ballots.clone()));
+            self.quorum.withdraw_later(member, self.key, self.value, self.ttl, Some(ballots.clone()));
         }
     }
 
@@ -184,8 +185,8 @@ impl<'a> Candidate<'a> {
             VoteOutcome::Occupied(_) => false,
         };
         if stored.revision < *self.ballots.start() {
-            // The request was repeated, and a member that lacked the value may have stored it with this ballot.
-            self.withdraw_later(0..self.votes.len());
+            // The request was repeated, and members that lacked the value may have stored it with ballots of this call, and of others since.
+            self.withdraw_later(0..self.votes.len(), stored.revision + 1..=*self.ballots.end());
         }
         self.quorum.restore_later(self.key, self.value, stored, round.replies, round.answers, lacks);
         Ok(Stored { deadline, ..stored })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Quorum;
 use super::members::Answers;
-use super::replies::Replies;
+use super::replies::{Replies, revision_of_majority};
 use super::restorations::Expected;
 use crate::store::{CacheError, ExtendOutcome, Stored};
 use crate::time::now;
@@ -151,14 +151,13 @@ fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
             .filter_map(|(_, outcome)| if let ExtendOutcome::Extended(stored) = outcome { Some(stored) } else { None })
     };
     if extended().count() >= replies.majority() {
-        let votes = |revision| extended().filter(|stored| stored.revision == revision).count();
-        let of_majority =
-            extended().map(|stored| stored.revision).find(|revision| votes(*revision) >= replies.majority());
+        let revisions: Vec<_> = extended().map(|stored| stored.revision).collect();
+        let of_majority = revision_of_majority(&revisions, replies.majority());
         if of_majority.is_none() && replies.open() > 0 {
             // The other members may decide which one it is.
             return None;
         }
-        let revision = of_majority.or_else(|| extended().map(|stored| stored.revision).max())?;
+        let revision = of_majority.or_else(|| revisions.into_iter().max())?;
         let deadline = extended().map(|stored| stored.deadline).min()?;
         return Some(Decision::Extended(Stored { revision, deadline }));
     }

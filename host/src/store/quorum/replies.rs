@@ -77,6 +77,13 @@ pub(super) fn of_majority(entries: &[&Entry], majority: usize) -> Option<Entry> 
     times.sort_unstable_by(|a, b| b.cmp(a));
     // A majority has the value until this member removes it.
     let ttl = *times.get(majority - 1)?;
-    let revision = entries.iter().map(|entry| entry.revision).max()?;
+    let revisions: Vec<_> = entries.iter().map(|entry| entry.revision).collect();
+    let revision = revision_of_majority(&revisions, majority).or_else(|| revisions.into_iter().max())?;
     Some(Entry { value: entries.first()?.value.clone(), revision, ttl: Some(ttl).filter(|ttl| *ttl != Duration::MAX) })
+}
+
+/// The one of these revisions that a majority of members has.
+pub(super) fn revision_of_majority(revisions: &[u64], majority: usize) -> Option<u64> {
+    let votes = |revision| revisions.iter().filter(|other| **other == revision).count();
+    revisions.iter().copied().find(|revision| votes(*revision) >= majority)
 }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::Quorum;
 use super::candidate::{Candidate, Election, SPLIT_TIMEOUTS};
 use super::members::ASSUMED_TTL;
-use super::replies::{Replies, by_value, of_majority};
+use super::replies::{Replies, by_value, of_majority, revision_of_majority};
 use crate::store::{
     Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, Finding, Revocation, SetOutcome,
 };
@@ -213,7 +213,10 @@ fn found(replies: &Replies<Option<Entry>>) -> Option<Option<Entry>> {
     let values = by_value(replies.answered().filter_map(|(_, entry)| entry.as_ref()));
     let most = values.first().map_or(&[][..], |entries| &entries[..]);
     if let Some(entry) = of_majority(most, replies.majority()) {
-        return Some(Some(entry));
+        let revisions: Vec<_> = most.iter().map(|entry| entry.revision).collect();
+        // If the fences differ, the other members may decide which one it is.
+        let is_certain = revision_of_majority(&revisions, replies.majority()).is_some() || replies.open() == 0;
+        return is_certain.then_some(Some(entry));
     }
     // A minority's value is no lock, unless the members that did not answer have it too.
     let possible = most.len() + replies.failed() + replies.open();

@@ -39,6 +39,11 @@ impl<'a> Keys<'a> {
         of_slot(self.prefix, "withdrawn", self.tag, &[self.name, SEPARATOR.encode_utf8(&mut [0; 4]), value])
     }
 
+    /// The mark of a value whose votes count for a later call.
+    pub(super) fn resumed(&self, value: &str) -> String {
+        of_slot(self.prefix, "resumed", self.tag, &[self.name, SEPARATOR.encode_utf8(&mut [0; 4]), value])
+    }
+
     /// The key under which a client reports.
     pub(super) fn client(&self, id: &str) -> String {
         of_slot(self.prefix, "client", self.tag, &[id])

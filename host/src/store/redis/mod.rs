@@ -497,9 +497,9 @@ impl QuorumMember for Redis {
 
     async fn vote(&self, key: &str, vote: Vote<'_>) -> Result<VoteOutcome, CacheError> {
         let (keys, ttl) = (self.keys(key), countable(vote.ttl)?);
-        let names = [&keys.lock[..], &keys.fence(), &keys.withdrawn(vote.value)];
-        let fence = countable_fence(vote.revision)?;
-        let args = [vote.value, &millis(ttl), &fence, &vote.since.to_string()];
+        let names = [&keys.lock[..], &keys.fence(), &keys.withdrawn(vote.value), &keys.resumed(vote.value)];
+        let (fence, keep) = (countable_fence(vote.revision)?, millis(self.connection.longest_delay()));
+        let args = [vote.value, &millis(ttl), &fence, &vote.since.to_string(), &keep];
         let mut reply = self.run(&VOTE, &keys, &names, &args).await?;
         if reply.outcome == "outdated" {
             return self.parsed(reply.number()).map(VoteOutcome::Outdated);
@@ -516,7 +516,7 @@ impl QuorumMember for Redis {
 
     async fn withdraw_vote(&self, key: &str, value: &str, revisions: RangeInclusive<u64>) -> Result<(), CacheError> {
         let (keys, first, last) = (self.keys(key), revisions.start().to_string(), countable_fence(*revisions.end())?);
-        let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.grace()];
+        let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.grace(), &keys.resumed(value)];
         self.run(&WITHDRAW_VOTE, &keys, &names, &[value, &first, &last]).await.map(|_| ())
     }
 

@@ -182,18 +182,14 @@ const MEMBERS: &[Variant] = &[
         "return store_with(lock, counter, now, value, ttl, fence, last_fence(counter))",
         "return store_with(lock, counter, now, value, ttl, string.format('%.0f', now), last_fence(counter))",
     ),
-    Variant::script(
-        "keeps_votes",
-        "if present and holds(present, value) then\n  local _, its",
-        "if false then\n  local _, its",
-    ),
+    Variant::script("keeps_votes", "and counted <= tonumber(fence) then\n", "and false then\n"),
     Variant::script("accepts_any_ballot", "if last >= tonumber(fence) then", "if false then"),
     // Records that ignore the mark are found by one seed in ten thousand. tests/lock/revoke.rs has them, too.
     Variant::script("votes_ignore_the_mark", "elseif redis.call('EXISTS', withdrawn) == 1 then", "elseif false then"),
     Variant::script(
         "lets_late_votes_in",
-        "if last < tonumber(fence) then\n  redis.call('SET', counter, fence)",
-        "if false then",
+        "raise(counter, fence, last)\nreturn {now, 'withdrawn'}",
+        "return {now, 'withdrawn'}",
     ),
     Variant::script(
         "votes_replace_other_values",

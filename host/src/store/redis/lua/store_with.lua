@@ -1,8 +1,13 @@
--- Stores a value with a fence that the client chose. The counter never gets lower.
-local function store_with(lock, counter, now, value, ttl, fence, last)
+-- The counter never gets lower.
+local function raise(counter, fence, last)
   if last < tonumber(fence) then
     redis.call('SET', counter, fence)
   end
+end
+
+-- Stores a value with a fence that the client chose.
+local function store_with(lock, counter, now, value, ttl, fence, last)
+  raise(counter, fence, last)
   redis.call('SET', lock, value .. '\31' .. fence, 'PX', ttl)
   return {now, 'stored', tonumber(fence), tonumber(ttl)}
 end
