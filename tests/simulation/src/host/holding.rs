@@ -165,8 +165,9 @@ impl Caller {
                 }
             }
             Ends::Completes { period_ms } => {
-                // The period begins with the first lease.
-                let until = self.world.since_start(lease.deadline) + Duration::from_millis(period_ms);
+                // The period begins with the first lease, which is longer than its time to live if the server's clock was set back.
+                let until =
+                    self.world.since_start(lease.deadline).min(granted + ttl) + Duration::from_millis(period_ms);
                 let (started, until) = (self.world.now(), until.saturating_sub(ttl));
                 let Some(guard) = Arc::into_inner(guard) else { return };
                 let answer = guard.complete(Duration::from_millis(period_ms)).await;

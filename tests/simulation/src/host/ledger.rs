@@ -88,7 +88,7 @@ pub(super) struct Ledger {
 pub(super) struct Lease {
     pub(super) name: String,
     pub(super) token: String,
-    process: usize,
+    pub(super) process: usize,
     pub(super) fence: u64,
     pub(super) deadline: Duration,
     pub(super) ended: bool,
@@ -217,8 +217,8 @@ impl Ledger {
 
     /// An extension was granted.
     pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration, now: Duration) {
-        // In a quorum, a call that was repeated may have left a vote with a higher fence. An extension that comes after the lease finds that, too.
-        let may_rise = self.is_quorum() && self.chosen.contains(token);
+        // A call that was repeated may have taken the lock again, or left a vote for it, with a higher fence. An extension that comes after the lease finds that, too.
+        let may_rise = self.chosen.contains(token);
         let Some(lease) = self.lease(token) else { return };
         let granted = std::mem::replace(&mut lease.deadline, deadline);
         let (had, excused) = (lease.fence, lease.excused);

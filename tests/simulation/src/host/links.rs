@@ -9,9 +9,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::asked::{Asked, Words, outcome};
+use super::asked::{Asked, Words};
 use super::network::Connection;
 use super::sites::Peer;
+use super::waiters::Answered;
 use super::world::{Route, World};
 
 /// A request on its way.
@@ -26,8 +27,7 @@ pub(super) struct Arriving {
 pub(super) struct Reply {
     pub(super) to: oneshot::Sender<RedisResult<Value>>,
     pub(super) answer: RedisResult<Value>,
-    /// The value whose last step it answers.
-    pub(super) last_step_of: Option<String>,
+    pub(super) answered: Option<Answered>,
 }
 
 /// What is on its way to a process.
@@ -59,9 +59,8 @@ pub(super) async fn uplink(
             }
             continue;
         };
-        let is_last = asked.is_last_step() && answer.as_ref().is_ok_and(|reply| outcome(reply).is_some());
-        let last_step_of = asked.value().filter(|_| is_last).map(ToOwned::to_owned);
-        let reply = Reply { to: reply, answer, last_step_of };
+        let answered = answer.as_ref().ok().and_then(|answer| Answered::of(&asked, answer));
+        let reply = Reply { to: reply, answer, answered };
         _ = down.send((world.now() + world.latency(route), Down::Reply(reply)));
     }
     world.closed(peer);

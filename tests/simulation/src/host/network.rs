@@ -159,9 +159,9 @@ impl Down {
     /// Arrives at the process.
     pub(super) fn arrive(self, connection: &Connection) {
         match self {
-            Self::Reply(Reply { to, answer, last_step_of }) => {
-                if let (Ok(()), Some(value)) = (to.send(answer), last_step_of) {
-                    connection.world.ledger(|ledger, _| ledger.has_answer(&value));
+            Self::Reply(Reply { to, answer, answered }) => {
+                if let (Ok(()), Some(answered)) = (to.send(answer), answered) {
+                    connection.world.ledger(|ledger, _| ledger.has_answer(&answered));
                 }
             }
             Self::Push(push) => connection.push(&push.channel, &push.message),

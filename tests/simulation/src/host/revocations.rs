@@ -28,10 +28,13 @@ pub(super) struct Revocations {
 #[derive(Debug)]
 struct Taken {
     name: String,
-    /// When the first site deleted it. None if a script failed that may have done so before.
+    /// When the first site deleted it, and when the last one did. None if a script failed that may have done so before.
     first: Option<Duration>,
+    last: Option<Duration>,
     /// The highest fence that the value had then.
     fence: u64,
+    /// It may have been deleted by the release of its holder, in the same process.
+    may_be_released: bool,
     /// When which process was told so.
     said: Option<(Duration, usize)>,
 }
@@ -69,7 +72,9 @@ impl Ledger {
         });
         if is_asked {
             let first = outcome.map(|_| now);
-            let new = || Taken { name: name.to_owned(), first, fence: 0, said: None };
+            let mut own = self.leases.iter().filter(|lease| lease.token == value && lease.process == process);
+            let may_be_released = own.any(|lease| lease.ended);
+            let new = || Taken { name: name.to_owned(), first, last: first, fence: 0, may_be_released, said: None };
             let fence = seen.fences.last().copied().unwrap_or_default();
             let taken = self.revocations.taken.entry(value.to_owned()).or_insert_with(new);
             if taken.fence < fence {
@@ -77,6 +82,7 @@ impl Ledger {
                 *taken = Taken { fence, ..new() };
             }
             taken.first = taken.first.or(first);
+            taken.last = taken.last.max(first);
             return;
         }
         let is_own = self.calls.get(label_of(value)).is_some_and(|call| call.process == process);
@@ -90,12 +96,14 @@ impl Ledger {
         let Self { revocations, seen, .. } = self;
         let had = |value: &str, fence| seen.get(value).is_some_and(|seen| seen.fences.contains(&fence));
         let taken = revocations.taken.iter_mut().filter(|(value, taken)| {
-            taken.name == name && fence.map_or(taken.first >= Some(started), |fence| had(value, fence))
+            taken.name == name && fence.map_or(taken.last >= Some(started), |fence| had(value, fence))
         });
         let mut is_true = false;
         for (_, taken) in taken {
-            taken.said.get_or_insert((now, process));
             is_true = true;
+            if !taken.may_be_released {
+                taken.said.get_or_insert((now, process));
+            }
         }
         let entry = self.truths.get(name).and_then(|truth| truth.entry.as_ref());
         let is_there = entry.is_some_and(|entry| Some(entry.fence) == fence);

@@ -125,6 +125,8 @@ pub(super) fn agreed(entries: &[Option<Entry>], majority: usize) -> Option<Entry
     let mut agreed = entries.iter().flatten().map(|entry| same(&entry)).find(|same| same.len() >= majority)?;
     agreed.sort_by_key(|entry| std::cmp::Reverse(entry.expires));
     let expires = agreed[majority - 1].expires;
-    let fence = agreed.iter().map(|entry| entry.fence).max()?;
+    let votes = |fence| agreed.iter().filter(|entry| entry.fence == fence).count();
+    let fences = agreed.iter().map(|entry| entry.fence);
+    let fence = fences.clone().find(|fence| votes(*fence) >= majority).or_else(|| fences.max())?;
     Some(Entry { value: agreed[0].value.clone(), fence, expires })
 }

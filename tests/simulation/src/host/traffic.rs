@@ -177,6 +177,10 @@ impl World {
             (asked.value(), answer.as_ref().ok().and_then(outcome), &asked.what[..])
         {
             state.ledger.withdrawn.insert((value.to_owned(), peer.site), now);
+            if self.plan.waits_for_replica && state.ledger.chosen.contains(value) {
+                // A call that is not confirmed gives up what an earlier one with its token took.
+                state.ledger.ends(value);
+            }
         }
         if let ("withdraw_vote", Some("withdrawn"), [_, value, first, last]) =
             (&asked.what[..], answer.as_ref().ok().and_then(outcome), &asked.args[..])

@@ -33,14 +33,21 @@ pub(super) struct Waiter {
     queued: Option<Duration>,
     /// When it was last told so, by a report that counts.
     confirmed: Option<Duration>,
-    /// The ticket that its entry has, and whether the server moved the entry to the end.
+    /// The ticket that its entry has, whether its client knows that, and whether its place changed.
     ticket: i64,
+    knows_ticket: bool,
     is_moved: bool,
     pub(super) stored: bool,
     /// The last step that was executed and did not store it. Its client may not have the answer, and repeat it.
     left: Option<LastStep>,
     /// Where it is told.
     channel: Option<String>,
+}
+
+/// A request that a client has the answer to: one that enters the queue, or leaves it with the last step.
+pub(super) struct Answered {
+    pub(super) value: String,
+    pub(super) is_last_step: bool,
 }
 
 /// The reports of a client.
@@ -94,6 +101,7 @@ impl Ledger {
                 queued: None,
                 confirmed: None,
                 ticket: 0,
+                knows_ticket: false,
                 is_moved: false,
                 stored: false,
                 left: None,
@@ -117,7 +125,9 @@ impl Ledger {
             if let (Some("queued"), Some(Value::Array(fields))) = (outcome, reply) {
                 waiter.queued.get_or_insert(now);
                 if let [_, _, Value::Int(ticket), Value::Int(added), ..] = fields[..] {
-                    waiter.is_moved |= added == 0 && waiter.ticket != 0 && waiter.ticket != ticket;
+                    // The server moves an entry to the end. After a loss of data, a client that has no ticket comes last.
+                    let may_move = added == 0 || !waiter.knows_ticket;
+                    waiter.is_moved |= may_move && waiter.ticket != 0 && waiter.ticket != ticket;
                     waiter.ticket = ticket;
                 }
             }
@@ -127,10 +137,14 @@ impl Ledger {
         self.check_free(now);
     }
 
-    /// A client has the answer to its last step.
-    pub(super) fn has_answer(&mut self, value: &str) {
-        let left = self.waiters.get_mut(value).and_then(|waiter| waiter.left.as_mut());
-        left.into_iter().for_each(|left| left.is_known = true);
+    /// A client has the answer to a request for a value.
+    pub(super) fn has_answer(&mut self, Answered { value, is_last_step }: &Answered) {
+        let Some(waiter) = self.waiters.get_mut(value) else { return };
+        if *is_last_step {
+            waiter.left.iter_mut().for_each(|left| left.is_known = true);
+        } else {
+            waiter.knows_ticket = true;
+        }
     }
 
     /// After a step that serves the queue, the lock is not free if a live waiter waits, and its new holder can hear of it.
@@ -177,7 +191,8 @@ impl Ledger {
 
     /// Whether the head of a queue may be waited for although it is not subscribed.
     fn may_have_grace(&self, now: Duration) -> bool {
-        !self.is_healthy(usize::MAX, now.saturating_sub(GRACES))
+        // The keys of clients last longer on a server whose clock is behind.
+        self.clock_is_back || !self.is_healthy(usize::MAX, now.saturating_sub(GRACES))
     }
 
     /// Those that are in the queue, with their processes and since when.
@@ -251,7 +266,9 @@ impl Ledger {
         }
         let free = self.truths.iter().filter(|(_, truth)| truth.entry.is_none());
         let free: Vec<_> = free.map(|(name, truth)| (*name, truth.free_since)).collect();
-        let grace = if self.may_have_grace(now) { GRACE } else { Duration::ZERO };
+        // A grace begins again if the clock is set back meanwhile.
+        let graces = if self.clock_is_back { 2 } else { u32::from(self.may_have_grace(now)) };
+        let grace = graces * GRACE;
         for (name, since) in free {
             // A revocation or an end of a lease may begin the grace.
             let since = since + grace;
@@ -268,6 +285,15 @@ impl Ledger {
                 self.violated(FreeLocksAreGranted, what);
             }
         }
+    }
+}
+
+impl Answered {
+    pub(super) fn of(asked: &Asked, answer: &Value) -> Option<Self> {
+        let (outcome, is_last_step) = (outcome(answer)?, asked.is_last_step());
+        let enters = asked.what == "enqueue" && outcome == "queued";
+        let value = asked.value().filter(|_| enters || is_last_step)?.to_owned();
+        Some(Self { value, is_last_step })
     }
 }
 
