@@ -113,9 +113,11 @@ async fn the_votes_of_callers_that_died_are_no_holder_and_nothing_is_left_behind
     assert_eq!(have(&servers[2..], "lock:job").await, 0);
 }
 
-/// Votes for the value `token`, as a call of its own.
+const TOKEN: &str = "5f3a9c1e7b2d4806f1e2d3c4b5a69788";
+
+/// Votes for the token, as a call of its own.
 async fn vote(member: &dyn QuorumMember, revision: u64) -> u64 {
-    let vote = Vote { value: "token", ttl: LONG, revision, since: revision };
+    let vote = Vote { value: TOKEN, ttl: LONG, revision, since: revision };
     let VoteOutcome::Stored(stored) = member.vote("job", vote).await.unwrap() else { panic!("it is not stored") };
     stored.revision
 }
@@ -126,24 +128,34 @@ async fn a_late_withdrawal_leaves_a_vote_that_a_repeated_call_found() {
     let members: [Box<dyn QuorumMember>; 2] = [Box::<Memory>::default(), Box::new(server.redis())];
     for member in members {
         assert_eq!((vote(&*member, 10).await, vote(&*member, 20).await), (10, 10));
-        member.withdraw_vote("job", "token", 10..=10).await.unwrap();
+        member.withdraw_vote("job", TOKEN, 10..=10).await.unwrap();
         assert_eq!(member.get("job").await.unwrap().unwrap().revision, 10);
-        member.withdraw_vote("job", "token", 10..=20).await.unwrap();
+        member.withdraw_vote("job", TOKEN, 10..=20).await.unwrap();
         assert!(member.get("job").await.unwrap().is_none());
     }
+}
+
+#[tokio::test]
+async fn a_repeated_call_is_granted_the_lock_although_votes_of_earlier_calls_differ() {
+    let members: [Arc<Memory>; 3] = Default::default();
+    for (member, revision) in members.iter().zip([10, 20]) {
+        assert_eq!(vote(&**member, revision).await, revision);
+    }
+    let quorum = Quorum::new(members.into_iter().map(|member| member as Arc<dyn QuorumMember>).collect()).unwrap();
+    let options = LockOptions::from(LONG).token(Token::from(TOKEN.to_owned()));
+    granted(Locker::new(quorum).unwrap().lock("job", options).await);
 }
 
 #[tokio::test]
 async fn a_repeated_call_withdraws_the_late_votes_of_others() {
     let members: [Arc<Memory>; 3] = Default::default();
     let quorum = Quorum::new(members.iter().map(|member| member.clone() as Arc<dyn QuorumMember>).collect()).unwrap();
-    let (locker, token) = (Locker::new(quorum).unwrap(), Token::from("5f3a9c1e7b2d4806f1e2d3c4b5a69788".to_owned()));
+    let (locker, token) = (Locker::new(quorum).unwrap(), Token::from(TOKEN.to_owned()));
     let options = LockOptions::from(LONG).token(token.clone());
     let lease = granted(locker.lock("job", options.clone()).await);
     until(async || members[0].get("job").await.unwrap().is_some()).await;
     members[0].withdraw_vote("job", token.as_str(), lease.fence..=lease.fence).await.unwrap();
-    let late = Vote { value: token.as_str(), ttl: LONG, revision: lease.fence + 1, since: lease.fence + 1 };
-    members[0].vote("job", late).await.unwrap();
+    assert_eq!(vote(&*members[0], lease.fence + 1).await, lease.fence + 1);
     assert_eq!(locker.inspect("job").await.unwrap().unwrap().fence, lease.fence);
     assert_eq!(granted(locker.lock("job", options).await).fence, lease.fence);
     until(async || members[0].get("job").await.unwrap().is_none_or(|entry| entry.revision == lease.fence)).await;

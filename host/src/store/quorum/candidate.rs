@@ -85,6 +85,7 @@ impl<'a> Candidate<'a> {
                 Some(Decision::Granted(stored)) => return self.granted(round, stored).map(Election::Granted),
                 Some(Decision::Held(entry)) => {
                     (self.leads, self.withdrawals) = (0, 0);
+                    self.adopt(&round.replies);
                     self.withdraw(self.quorum.timeout).await;
                     return Ok(Election::Held(entry));
                 }
@@ -98,6 +99,7 @@ impl<'a> Candidate<'a> {
                     self.withdraw(self.quorum.timeout).await;
                     return Ok(Election::Split);
                 }
+                None if tally::is_divided(&round.replies) => self.adopt(&round.replies),
                 // The next ballot is high enough.
                 None if tally::is_outdated(&round.replies) => {}
                 // The others are about to withdraw, or went away.
@@ -114,6 +116,12 @@ impl<'a> Candidate<'a> {
                 }
             }
         }
+    }
+
+    /// Takes the votes of earlier calls with this value for its own: none of them has the lock any more.
+    fn adopt(&mut self, replies: &Replies<VoteOutcome>) {
+        let first = tally::own(replies).map(|stored| stored.revision).min();
+        self.ballots = first.unwrap_or(u64::MAX).min(*self.ballots.start())..=*self.ballots.end();
     }
 
     /// Ends the candidacy. In the background, it withdraws the votes that members may still have.

@@ -29,13 +29,18 @@ pub(super) fn decision(replies: &Replies<VoteOutcome>) -> Option<Decision> {
 
 fn granted(replies: &Replies<VoteOutcome>) -> Option<Stored> {
     let mut revisions = BTreeMap::<u64, Vec<Stored>>::new();
-    for (_, outcome) in replies.answered() {
-        if let VoteOutcome::Stored(stored) = outcome {
-            revisions.entry(stored.revision).or_default().push(*stored);
-        }
+    for stored in own(replies) {
+        revisions.entry(stored.revision).or_default().push(*stored);
     }
     let majority = revisions.into_values().find(|votes| votes.len() >= replies.majority())?;
     majority.into_iter().min_by_key(|stored| stored.deadline)
+}
+
+/// The votes for the candidate's value.
+pub(super) fn own(replies: &Replies<VoteOutcome>) -> impl Iterator<Item = &Stored> {
+    replies
+        .answered()
+        .filter_map(|(_, outcome)| if let VoteOutcome::Stored(stored) = outcome { Some(stored) } else { None })
 }
 
 fn others(replies: &Replies<VoteOutcome>) -> impl Iterator<Item = &Entry> {
@@ -47,15 +52,24 @@ fn others(replies: &Replies<VoteOutcome>) -> impl Iterator<Item = &Entry> {
 /// Whether the candidate `value` goes on while the others withdraw. All candidates see the same votes and decide alike: the one with the
 /// most votes goes on, and of several the one with the smallest value.
 pub(super) fn leads(replies: &Replies<VoteOutcome>, value: &str) -> bool {
-    let own = replies.count(|outcome| matches!(outcome, VoteOutcome::Stored(_)));
+    let own = own(replies).count();
     let best = by_value(others(replies)).first().map(|entries| (entries.len(), &entries[0].value));
     best.map_or(own > 0, |(votes, other)| own > votes || (own == votes && *value < **other))
+}
+
+/// Whether a majority has votes for the value, but with the ballots of several calls, none of which can have a majority.
+pub(super) fn is_divided(replies: &Replies<VoteOutcome>) -> bool {
+    let revisions: Vec<_> = own(replies).map(|stored| stored.revision).collect();
+    let votes = |revision| revisions.iter().filter(|other| **other == revision).count();
+    let unknown = replies.failed() + replies.open();
+    let mut all = revisions.iter();
+    revisions.len() >= replies.majority() && all.all(|revision| votes(*revision) + unknown < replies.majority())
 }
 
 /// Whether the round failed only because members have seen higher ballots.
 pub(super) fn is_outdated(replies: &Replies<VoteOutcome>) -> bool {
     let outdated = replies.count(|outcome| matches!(outcome, VoteOutcome::Outdated(_)));
-    let own = replies.count(|outcome| matches!(outcome, VoteOutcome::Stored(_)));
+    let own = own(replies).count();
     outdated > 0 && outdated + own >= replies.majority()
 }
 
@@ -89,6 +103,15 @@ mod tests {
         let two = votes([Some(stored(2)), Some(stored(2)), None]);
         assert!(matches!(decision(&two), Some(Decision::Granted(Stored { revision: 2, .. }))));
         assert_eq!(decision(&votes([Some(stored(1)), Some(stored(2)), None])), None);
+    }
+
+    #[test]
+    fn votes_of_several_calls_are_divided_unless_one_of_them_may_have_a_majority() {
+        for (votes_of, divided) in [([Some(1), Some(2), Some(3)], true), ([Some(1), Some(2), None], false)] {
+            assert_eq!(is_divided(&votes(votes_of.map(|revision| revision.map(stored)))), divided, "{votes_of:?}");
+        }
+        assert!(!is_divided(&votes([Some(stored(1)), Some(stored(1)), Some(stored(2))])));
+        assert!(!is_divided(&votes([Some(stored(1)), Some(occupied("b")), Some(occupied("c"))])));
     }
 
     #[test]
