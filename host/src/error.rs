@@ -91,6 +91,14 @@ impl Error {
 pub(crate) const GRANTED_TOO_LATE: &str = "it was granted, but its time to live was over or nearly over when the answer \
     arrived, and it was released again: ask for a time to live that is longer than the store takes to answer";
 
+/// The same for a caller that chose its token, which can call again with it.
+pub(crate) const GRANTED_TO_TOKEN_TOO_LATE: &str = "it was granted to the token, but its time to live was over or nearly over \
+    when the answer arrived: call again with the token, and ask for a time to live that is longer than the store takes to answer";
+
+/// The same for an extension.
+pub(crate) const EXTENDED_TOO_LATE: &str = "it was extended, but the new time to live was over or nearly over when the answer \
+    arrived: extend it to more than the time that the store takes to answer";
+
 impl From<CacheError> for Error {
     fn from(error: CacheError) -> Self {
         Self::new(error.kind(), error.to_string()).caused_by(Some(error))

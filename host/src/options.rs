@@ -101,8 +101,8 @@ impl LockOptions {
     ///
     /// It has the form of the tokens that `lock` returns: 32 hexadecimal digits in lower case, after the owner's label and a colon if there is a
     /// label. Choose the digits at random: a caller that guesses them can release the lock. The lock is not withdrawn if the call fails or
-    /// is dropped, unless it waits or must be confirmed by replicas: call again. A wait that fails is withdrawn, and so is a lock that is granted too late for its time to
-    /// live. The store may refuse the token for up to six seconds then (a second more than the timeout of Redis), with an error of the kind
+    /// is dropped, unless it waits or must be confirmed by replicas: call again. A wait that fails, or is granted the lock too late for its
+    /// time to live, is withdrawn. The store may refuse the token for up to six seconds then (a second more than the timeout of Redis), with an error of the kind
     /// [`Unavailable`](crate::ErrorKind::Unavailable) that says so: call again after that, or choose another token.
     ///
     /// ```

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use locker_host::{ErrorKind, LockOptions, Locker, LockerCtx, LostReason, Scope, WithOutcome};
+use locker_host::{ErrorKind, LockOptions, Locker, LockerCtx, LostReason, Scope, Token, WithOutcome};
 use rstest::rstest;
 
 use crate::harness::{
@@ -22,6 +22,23 @@ async fn a_lock_that_is_over_when_its_answer_arrives_is_not_granted(
     assert_eq!(error.kind(), ErrorKind::Expired);
     assert!(error.to_string().starts_with(r#"lock "job": it was granted, but its time to live was over"#), "{error}");
     until(async || store.is_free("job").await).await;
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_lock_that_is_granted_too_late_stays_with_a_token_that_was_chosen(
+    #[values(Backend::Memory, Backend::Local, Backend::Redis)] backend: Backend,
+) {
+    let store = backend.start_late(LONG).await;
+    let chosen = |ttl| LockOptions::from(ttl).token(Token::from("5f3a9c1e7b2d4806f1e2d3c4b5a69788".to_owned()));
+    store.delay_answer(2 * SHORT);
+    let over = store.locker.lock("job", chosen(SHORT)).await.unwrap_err();
+    store.delay_answer(4 * TTL);
+    let short = store.locker.hold("job", chosen(6 * TTL).expiry_margin(3 * TTL)).await.unwrap_err();
+    for error in [over, short] {
+        assert!(error.to_string().contains("it was granted to the token, but its time to live was over"), "{error}");
+    }
+    assert!(!store.is_free("job").await);
 }
 
 #[rstest]
@@ -101,7 +118,9 @@ async fn an_extension_that_is_over_when_its_answer_arrives_does_not_count(
     let store = backend.start_late(LONG).await;
     let lease = granted(store.locker.lock("job", LONG).await);
     store.delay_answer(2 * SHORT);
-    assert_eq!(store.locker.extend("job", &lease.token, SHORT).await.unwrap_err().kind(), ErrorKind::Expired);
+    let error = store.locker.extend("job", &lease.token, SHORT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired);
+    assert!(error.to_string().contains("it was extended, but the new time to live was over"), "{error}");
 }
 
 #[rstest]

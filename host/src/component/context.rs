@@ -10,7 +10,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::component::bindings::locker::locker::cache as wit;
 use crate::component::bindings::wasi::random::random;
-use crate::error::GRANTED_TOO_LATE;
+use crate::error::{EXTENDED_TOO_LATE, GRANTED_TO_TOKEN_TOO_LATE, GRANTED_TOO_LATE};
 use crate::random::Random;
 use crate::store::orphan_cleanup::{self, OrphanCleanup, Store};
 use crate::store::{Cache, CacheError, DeleteOutcome, Entry, ErrorKind, ExtendOutcome, SetOutcome, Stored};
@@ -157,12 +157,14 @@ impl CallContext {
         let cache = self.state.cache.clone();
         let ttl = ttl.unwrap_or_else(|| cache.default_ttl());
         let mut orphan = Orphan::new(self.state.clone(), key, value, ttl);
+        let mut too_late = GRANTED_TOO_LATE;
         if self.chose_value && wait.is_zero() {
             orphan.runtime = None;
+            too_late = GRANTED_TO_TOKEN_TOO_LATE;
         }
         match cache.set_if_absent(&orphan.key, &orphan.value, Some(ttl), wait).await {
             Ok(SetOutcome::Stored(stored)) => {
-                let stored = self.stored(stored, ttl)?;
+                let stored = self.stored(stored, ttl, too_late)?;
                 match self.operation {
                     Some(_) => self.unowned = Some(orphan),
                     // A plugin that imports the cache owns the value once it knows that it is stored.
@@ -184,11 +186,16 @@ impl CallContext {
     }
 
     /// A value that is stored or was extended, if its time is not over already.
-    fn stored(&mut self, Stored { revision, deadline }: Stored, ttl: Duration) -> Result<wit::Stored, CacheError> {
+    fn stored(
+        &mut self,
+        Stored { revision, deadline }: Stored,
+        ttl: Duration,
+        too_late: &'static str,
+    ) -> Result<wit::Stored, CacheError> {
         let term = Term { deadline, ttl };
         if !term.has_left(least_left(ttl)) {
             self.late = Some(revision);
-            return Err(CacheError::new(ErrorKind::Expired, GRANTED_TOO_LATE));
+            return Err(CacheError::new(ErrorKind::Expired, too_late));
         }
         self.term = Some(term);
         Ok(wit::Stored { revision, ttl_ms: millis_floor(term.left()) })
@@ -270,7 +277,9 @@ impl wit::Host for CallContext {
         };
         let answer = answer.and_then(|outcome| {
             Ok(match outcome {
-                ExtendOutcome::Extended(stored) => wit::ExtendOutcome::Extended(self.stored(stored, ttl)?),
+                ExtendOutcome::Extended(stored) => {
+                    wit::ExtendOutcome::Extended(self.stored(stored, ttl, EXTENDED_TOO_LATE)?)
+                }
                 ExtendOutcome::Absent => wit::ExtendOutcome::Absent,
                 ExtendOutcome::Different => wit::ExtendOutcome::Different,
             })

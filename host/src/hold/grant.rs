@@ -6,12 +6,12 @@ use tokio::time::timeout_at;
 
 use super::outages::Outages;
 use crate::component::operations::{Attempt, Grant, Operations};
-use crate::error::GRANTED_TOO_LATE;
+use crate::error::{GRANTED_TO_TOKEN_TOO_LATE, GRANTED_TOO_LATE};
 use crate::time::{after, elapsed, now};
 use crate::{Error, ErrorKind, LockOptions, LockOutcome, telemetry};
 
 /// Takes the lock with at least the time left that is `required` of a time to live. A grant with less is released, and
-/// the call waits again if it still has time.
+/// the call waits again if it still has time. A caller that chose its token, and does not wait, can call again instead.
 pub(crate) async fn grant(
     operations: &Operations,
     name: &str,
@@ -37,6 +37,7 @@ async fn grant_in_time(
     required: impl Fn(Duration) -> Duration,
 ) -> Result<LockOutcome<Grant>, Error> {
     let (wait, mut late) = (options.wait, None);
+    let calls_again = options.token.is_some() && wait.is_zero();
     let outages = Outages::of(name, &mut options);
     let left = || wait.saturating_sub(elapsed(started));
     loop {
@@ -50,6 +51,7 @@ async fn grant_in_time(
             (Ok(Attempt::Granted(grant)), _) if grant.term.has_left(required(grant.term.ttl)) => {
                 return Ok(LockOutcome::Granted(grant));
             }
+            (Ok(Attempt::Granted(grant)), _) if calls_again => grant.lease.fence,
             (Ok(Attempt::Granted(grant)), _) => release_late(operations, name, &grant).await,
             // What was granted too late is about to be withdrawn: no other caller holds the lock.
             (Ok(Attempt::Held(holder)), _) if late == Some(holder.fence) => holder.fence,
@@ -67,7 +69,8 @@ async fn grant_in_time(
         options.wait = left();
         if options.wait.is_zero() {
             let limit = after(after(started, wait), operations.limit());
-            return holder_instead(operations, name, fence, limit).await;
+            let too_late = if calls_again { GRANTED_TO_TOKEN_TOO_LATE } else { GRANTED_TOO_LATE };
+            return holder_instead(operations, name, (fence, too_late), limit).await;
         }
     }
 }
@@ -86,13 +89,13 @@ async fn release_late(operations: &Operations, name: &str, Grant { lease, term }
 async fn holder_instead(
     operations: &Operations,
     name: &str,
-    late: u64,
+    (late, too_late): (u64, &'static str),
     limit: Instant,
 ) -> Result<LockOutcome<Grant>, Error> {
     match timeout_at(limit.into(), operations.inspect(name)).await {
         Ok(Ok(Some(holder))) if holder.fence != late => Ok(LockOutcome::Held(holder)),
         _ => {
-            let error = Error::new(ErrorKind::Expired, GRANTED_TOO_LATE).about(name);
+            let error = Error::new(ErrorKind::Expired, too_late).about(name);
             telemetry::failed("lock", &error);
             Err(error)
         }

@@ -15,8 +15,8 @@ pub enum ErrorKind {
     /// An argument is bad, or the key has a value that is not a lock. Nothing was changed, or the host undoes it; ask for
     /// something else.
     Invalid,
-    /// The lock was granted, but its lease was over, or had less time left than required, when the answer arrived. It was
-    /// released again, and no work began; ask for a longer time to live.
+    /// The lock was granted or extended, but its lease was over, or had less time left than required, when the answer arrived. A
+    /// lock that was granted was released again, unless the caller chose its token, and no work began; ask for a longer time to live.
     Expired,
     /// The component broke a limit of its sandbox, or the component cannot run at all. This is a bug.
     Fault,
