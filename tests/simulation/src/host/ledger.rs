@@ -107,8 +107,9 @@ pub(super) struct Granted<'a> {
 
 impl Ledger {
     pub(super) fn new(plan: &HostPlan) -> Self {
-        let lag = Duration::from_millis(plan.lag_ms.unwrap_or(0));
-        let confirmed_within = if plan.waits_for_replica { 8 * lag } else { Duration::ZERO };
+        // On a server that took over, a script may have to be loaded before.
+        let confirms = Duration::from_millis(8 * plan.lag_ms.unwrap_or(0) + 6 * plan.network.latency_ms);
+        let confirmed_within = if plan.waits_for_replica { confirms } else { Duration::ZERO };
         Self {
             confirmed_within,
             sites: plan.clocks.len(),
