@@ -75,7 +75,8 @@ pub(crate) struct Current {
 
 impl HoldState {
     pub(crate) fn new(name: &str, times: HoldTimes, Grant { lease, term }: Grant) -> Self {
-        let since = term.deadline.checked_sub(term.ttl).unwrap_or_else(now);
+        // A lease may be longer than its time to live: an earlier call with the token asked for more, or the server's clock was set back.
+        let since = term.deadline.checked_sub(term.ttl).map_or_else(now, |since| since.min(now()));
         Self {
             name: name.to_owned(),
             since,

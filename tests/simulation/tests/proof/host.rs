@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use locker_host::simulation::Environment;
-use locker_host::{Limits, LockOptions, Locker, LostReason, Memory, Quorum, QuorumMember, UnlockOutcome};
+use locker_host::{Limits, LockOptions, Locker, LostReason, Memory, Quorum, QuorumMember, Token, UnlockOutcome};
 use locker_simulation::{HostWorld, in_host_world};
 use rstest::rstest;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -91,6 +91,19 @@ fn a_hold_ends_by_virtual_time_and_its_guard_is_told() {
         assert!(matches!(timeout(2 * HOUR, guard.lost()).await, Ok(LostReason::MaxHold)));
         let left = guard.lease().deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
         assert!(left < TTL);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_hold_of_a_lock_that_its_token_has_for_longer_ends_in_time() {
+    in_host_world(0, async |world| {
+        let process = world.process(0, URL).unwrap();
+        let token = Token::from("5f3a9c1e7b2d4806f1e2d3c4b5a69788".to_owned());
+        process.locker.lock("job", LockOptions::from(10 * HOUR).token(token.clone())).await.unwrap().granted().unwrap();
+        let options = LockOptions::from(TTL).token(token).max_hold(HOUR);
+        let guard = process.locker.hold("job", options).await.unwrap().granted().unwrap();
+        assert!(matches!(timeout(2 * HOUR, guard.lost()).await, Ok(LostReason::MaxHold)));
     })
     .unwrap();
 }
