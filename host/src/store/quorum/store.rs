@@ -75,8 +75,10 @@ impl Cache for Quorum {
         self.delete(key, value).await
     }
 
-    /// Withdraws the value, too: the holder may be about to restore it on members that have deleted it.
+    /// Withdraws the value, too: the holder may be about to restore it on members that have deleted it. If the holder replaces the value at the
+    /// same time, members that fail may hide which of the two came first: a replacement has the revision of the value.
     async fn revoke_if_equal(&self, key: &str, value: &str) -> Result<DeleteOutcome, CacheError> {
+        let before = self.get(key).await?.map(|entry| entry.revision);
         let outcome = self.delete(key, value).await?;
         if outcome == DeleteOutcome::Deleted {
             let withdrawn = self.withdraw(key, value).await;
@@ -84,6 +86,10 @@ impl Cache for Quorum {
                 self.withdraw_everywhere(key, value, ASSUMED_TTL);
             }
             withdrawn?;
+            let after = self.get(key).await?.filter(|entry| entry.value != value);
+            if after.is_some_and(|entry| Some(entry.revision) == before) {
+                return Ok(DeleteOutcome::Different);
+            }
         }
         Ok(outcome)
     }
