@@ -6,7 +6,7 @@ use super::Quorum;
 use super::members::Answers;
 use super::replies::{Replies, revision_of_majority};
 use super::restorations::Expected;
-use crate::store::{CacheError, ExtendOutcome, Stored};
+use crate::store::{CacheError, ErrorKind, ExtendOutcome, Stored};
 use crate::time::now;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -72,8 +72,16 @@ impl Quorum {
                 None => {}
             }
         }
-        // The members that did not answer may make it a majority.
-        Err(self.failure(&replies))
+        // The members that did not answer may make it a majority, or say which fence is the one of the grant.
+        if extended_by(&replies).count() < self.majority() {
+            return Err(self.failure(&replies));
+        }
+        let message = format!(
+            "a majority has extended it, and they do not agree on its fence while {} of the {} caches fail: try again",
+            replies.failed(),
+            self.members.len()
+        );
+        Err(CacheError::new(ErrorKind::Unavailable, message))
     }
 
     /// A minority that has the value of a lost lock hinders the next holder.
@@ -142,23 +150,24 @@ fn lacks(outcome: &ExtendOutcome, revision: u64) -> bool {
     }
 }
 
+fn extended_by(replies: &Replies<ExtendOutcome>) -> impl Iterator<Item = &Stored> {
+    replies
+        .answered()
+        .filter_map(|(_, outcome)| if let ExtendOutcome::Extended(stored) = outcome { Some(stored) } else { None })
+}
+
 /// What a majority decides so far. Any majority shares a member with the one that granted the lock, and no vote for the value has a higher
-/// fence than the grant, unless the request was repeated after it: so the fence of the grant is the one of a majority, or the highest one.
+/// fence than the grant, unless the request was repeated after it: so the fence of the grant is the one of a majority, or the highest one if no
+/// member fails.
 fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
-    let extended = || {
-        replies
-            .answered()
-            .filter_map(|(_, outcome)| if let ExtendOutcome::Extended(stored) = outcome { Some(stored) } else { None })
-    };
-    if extended().count() >= replies.majority() {
-        let revisions: Vec<_> = extended().map(|stored| stored.revision).collect();
+    let revisions: Vec<_> = extended_by(replies).map(|stored| stored.revision).collect();
+    if revisions.len() >= replies.majority() {
         let of_majority = revision_of_majority(&revisions, replies.majority());
-        if of_majority.is_none() && replies.open() > 0 {
-            // The other members may decide which one it is.
-            return None;
-        }
-        let revision = of_majority.or_else(|| revisions.into_iter().max())?;
-        let deadline = extended().map(|stored| stored.deadline).min()?;
+        // The other members may decide which one it is.
+        let is_unclear = of_majority.is_none() && replies.open() + replies.failed() > 0;
+        let highest = || revisions.iter().copied().max().filter(|_| !is_unclear);
+        let revision = of_majority.or_else(highest)?;
+        let deadline = extended_by(replies).map(|stored| stored.deadline).min()?;
         return Some(Decision::Extended(Stored { revision, deadline }));
     }
     let different = replies.count(|outcome| *outcome == ExtendOutcome::Different);
@@ -168,4 +177,32 @@ fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
     } else {
         ExtendOutcome::Absent
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// What three members decide that have these fences, or none. The last one may fail.
+    fn fence(fences: [Option<u64>; 3], fails: bool) -> Option<u64> {
+        let (mut replies, deadline) = (Replies::of(3), Instant::now());
+        for (member, revision) in fences.into_iter().enumerate() {
+            let outcome = revision
+                .map_or(ExtendOutcome::Absent, |revision| ExtendOutcome::Extended(Stored { revision, deadline }));
+            let failure = || CacheError::new(ErrorKind::Unavailable, "away");
+            replies.add(member, if fails && member == 2 { Err(failure()) } else { Ok(outcome) });
+        }
+        let Some(Decision::Extended(stored)) = decision(&replies) else { return None };
+        Some(stored.revision)
+    }
+
+    #[test]
+    fn the_fence_of_a_lease_is_the_one_of_a_majority_or_the_highest_one_if_all_answer() {
+        assert_eq!(fence([Some(1), Some(1), Some(2)], false), Some(1));
+        assert_eq!(fence([Some(1), Some(2), None], false), Some(2));
+        assert_eq!(fence([Some(1), Some(1), None], true), Some(1));
+        assert_eq!(fence([Some(1), Some(2), None], true), None);
+    }
 }
