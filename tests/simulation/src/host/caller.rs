@@ -199,7 +199,9 @@ impl Caller {
             // Without one member, the others may not be able to say who has the lock.
             let may_be_split = ledger.is_quorum() && !ledger.is_calm();
             let says = error.to_string();
-            let is_split = says.contains("no caller had a majority") || says.contains("and a majority is needed");
+            let is_split = ["no caller had a majority", "and a majority is needed", "do not agree on its fence"]
+                .iter()
+                .any(|what| says.contains(what));
             // A member of a quorum may be slow that is needed, since another one lacks the lock.
             let is_slow = self.world.plan.waits_for_replica || ledger.is_quorum();
             let is_short = is_slow && says.contains("time to live was over");

@@ -43,11 +43,11 @@ impl Ledger {
             return;
         };
         let (value, excused) = (value.clone(), record.excused);
-        // A call that was repeated, or a failover, may have granted the lock to the token again, with a higher fence.
-        let may_rise = self.chosen.contains(token) || self.lease(token).is_some_and(|lease| lease.excused);
+        // A call that was repeated, or a failover, may have granted the lock to the token again, with another fence.
+        let may_differ = self.chosen.contains(token) || self.lease(token).is_some_and(|lease| lease.excused);
         let stored = self.truths.get(name).and_then(|truth| truth.entry.as_ref()).filter(|entry| entry.value == value);
-        let stored = stored.map(|entry| entry.fence).filter(|_| may_rise);
-        let fence = self.lease(token).map(|lease| lease.fence).max(stored).unwrap_or_default();
+        let stored = stored.map(|entry| entry.fence).filter(|_| may_differ);
+        let fence = stored.or(self.lease(token).map(|lease| lease.fence)).unwrap_or_default();
         let until = until.saturating_sub(TICK);
         let until = if self.is_quorum() { until - until.saturating_sub(now) / CLOCKS_DIFFER_BY } else { until };
         self.completed.push(Completed { name: name.to_owned(), value, fence, until, excused });
