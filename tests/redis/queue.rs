@@ -137,6 +137,23 @@ async fn the_head_has_a_grace_to_subscribe_again_after_a_failover(#[case] ends: 
 }
 
 #[tokio::test]
+async fn a_report_that_comes_before_its_subscription_leaves_the_grace() {
+    let lock = HeldLock::start().await;
+    let (entry, [client, channel]) =
+        ("00\u{1f}60000\u{1f}value", ["client", "wake"].map(|key| key_of(key, "job") + "00"));
+    () = lock.server.run(&["SET", &client, "another", "PX", "60000"]).await;
+    let [fence, queue, grace, mark] = ["fence", "queue", "grace", "withdrawn"].map(|key| key_of(key, "job"));
+    let (_, enqueue) = locker_host::simulation::scripts().into_iter().find(|(name, _)| *name == "enqueue").unwrap();
+    let keys = ["EVAL", enqueue, "6", "lock:job", &fence, &queue, &grace, &mark, &client];
+    let args = ["4000000000000000", "0", "value", "60000", entry, "0", "10000", "6000", &channel];
+    _ = lock.server.run::<redis::Value>(&[&keys[..], &args].concat()).await;
+    assert_eq!(
+        (lock.server.queued("job").await, lock.server.run::<String>(&["GET", &client]).await),
+        (1, "another".into())
+    );
+}
+
+#[tokio::test]
 async fn a_message_that_was_lost_costs_a_few_seconds() {
     let lock = HeldLock::start().await;
     let waiter = lock.waiter().await;

@@ -124,6 +124,11 @@ const SCRIPTS: &[Variant] = &[
     Variant::script("queues_never_expire", "redis.call('PEXPIRE', queue, keep)", ""),
     Variant::script("there_is_no_grace", "if reported_at == '' or reported_at == run_id() then", "if true then"),
     // No variant lets reports count before their client has subscribed: it does so a tenth of a second later, and no world has shown a difference.
+    Variant::script(
+        "clients_that_went_away_have_a_grace",
+        "if reported_at == '' or reported_at == run_id() then",
+        "if reported_at == '' then",
+    ),
     Variant::script("no_waiter_is_live", "elseif (subscribed and reported_at) or", "elseif"),
 ];
 

@@ -43,13 +43,16 @@ impl Sites {
             return self.all.iter_mut().map(|site| site.entry(name, now)).collect();
         }
         let slot = slot_of(format!("lock:{name}").as_bytes());
-        // A replica that takes over after a move may still have the key.
-        let serving = (0..self.all.len()).filter(|node| {
-            let cluster = self.all[*node].cluster();
-            cluster.is_some_and(|its| its.owner(slot) == Some(*node) || its.importing.contains_key(&slot))
-        });
-        let serving: Vec<_> = serving.collect();
-        vec![serving.into_iter().find_map(|node| self.all[node].entry(name, now))]
+        // A replica that takes over after a move may still have the key. If the slot moves back, the owner's key replaces it.
+        let mut serving: Vec<_> = (0..self.all.len())
+            .filter_map(|node| {
+                let its = self.all[node].cluster()?;
+                let (owns, imports) = (its.owner(slot) == Some(node), its.importing.contains_key(&slot));
+                (owns || imports).then_some((!owns, node))
+            })
+            .collect();
+        serving.sort_unstable();
+        vec![serving.into_iter().find_map(|(_, node)| self.all[node].entry(name, now))]
     }
 
     /// The nodes of a cluster pass messages on to each other.
