@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::asked::label_of;
-use super::invariants::HostInvariant::{GivenUpIsRemoved, LeasesLast, LossesAreReported};
+use super::invariants::HostInvariant::{GivenUpIsRemoved, LeasesLast, LossesAreReported, OneFencePerLease};
 use super::ledger::{Lease, Ledger};
 use super::site::Entry;
 use super::sites::agreed;
@@ -78,7 +78,23 @@ impl Ledger {
         if let Some(what) = lacking.map(tell) {
             self.violated(LeasesLast, what);
         }
+        self.check_fences(name, &entries, now);
         self.check_completed(name, now);
+    }
+
+    /// No member of a quorum has a lease with a higher fence than its holder, unless a call was repeated.
+    fn check_fences(&mut self, name: &str, entries: &[Option<Entry>], now: Duration) {
+        if !self.is_quorum() {
+            return;
+        }
+        let has_higher = |lease: &&Lease| {
+            let is_its = |entry: &Entry| entry.value == lease.token && entry.fence > lease.fence;
+            lease.name == name && !self.chosen.contains(&lease.token) && entries.iter().flatten().any(is_its)
+        };
+        let lease = self.valid(now).find(has_higher);
+        if let Some(what) = lease.map(|lease| format!("{} has {name} with {}: {entries:?}", lease.token, lease.fence)) {
+            self.violated(OneFencePerLease, what);
+        }
     }
 
     /// A member of a quorum does not store what was withdrawn from it.
