@@ -31,8 +31,9 @@ pub(super) struct Waiter {
     first: Duration,
     /// When it was told that it is in the queue.
     queued: Option<Duration>,
-    /// When it was last told so, by a report that counts.
+    /// When it was last told so, by a report that counts, and whether its last report did not.
     confirmed: Option<Duration>,
+    is_unsubscribed: bool,
     /// The ticket that its entry has, whether its client knows that, and whether its place changed.
     ticket: i64,
     knows_ticket: bool,
@@ -100,6 +101,7 @@ impl Ledger {
                 first: now,
                 queued: None,
                 confirmed: None,
+                is_unsubscribed: false,
                 ticket: 0,
                 knows_ticket: false,
                 is_moved: false,
@@ -116,6 +118,7 @@ impl Ledger {
                 let reports =
                     self.reports.entry(channel.clone()).or_insert(Reports { since: now, last: now, count: false });
                 reports.count = reply.is_some_and(counts_report);
+                waiter.is_unsubscribed = !reports.count;
                 if reports.count {
                     waiter.confirmed = Some(now);
                     reports.since = if now < reports.last + KEEPS_CLIENT { reports.since } else { now };
@@ -223,7 +226,9 @@ impl Ledger {
     }
 
     fn reports(&self, value: &str, now: Duration) -> bool {
-        let channel = self.waiters.get(value).and_then(|waiter| waiter.channel.as_ref());
+        // A new waiter that is not subscribed here counts as one that went away.
+        let waiter = self.waiters.get(value).filter(|waiter| !waiter.is_unsubscribed);
+        let channel = waiter.and_then(|waiter| waiter.channel.as_ref());
         let reports = channel.and_then(|channel| self.reports.get(channel));
         reports.is_some_and(|reports| reports.count && now < reports.last + KEEPS_CLIENT)
     }
