@@ -125,6 +125,20 @@ impl Quorum {
         self
     }
 
+    /// What this quorum, without its members, remembers of callers and requests, in words, for simulations: nothing once none of them is under way.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use locker_host::{Memory, Quorum, QuorumMember};
+    ///
+    /// let members = (0..3).map(|_| Arc::new(Memory::default()) as Arc<dyn QuorumMember>).collect();
+    /// assert!(Quorum::new(members).unwrap().remembered().is_empty());
+    /// ```
+    #[must_use]
+    pub fn remembered(&self) -> Vec<String> {
+        self.queues.remembered().into_iter().chain(self.restorations.remembered()).collect()
+    }
+
     fn majority(&self) -> usize {
         self.members.len() / 2 + 1
     }

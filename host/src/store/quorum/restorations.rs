@@ -47,6 +47,13 @@ impl Restorations {
         !table.is_empty() && state().is_some_and(|state| state.expected > 0 || state.is_sent(now()))
     }
 
+    /// The restorations that are expected or may be on their way.
+    pub(super) fn remembered(&self) -> Vec<String> {
+        let (table, now) = (self.table(), now());
+        let states = table.iter().filter(|(_, state)| state.expected > 0 || state.is_sent(now));
+        states.map(|((member, key, _), _)| format!("a restoration of {key:?} on member {member}")).collect()
+    }
+
     fn end(&self, places: &[Place]) {
         let mut table = self.table();
         for place in places {

@@ -33,6 +33,11 @@ impl WaitQueues {
         QueuePermit { _head: entry.queue.clone().lock_owned().await, _entry: entry }
     }
 
+    /// The keys that callers wait for.
+    pub(super) fn remembered(&self) -> Vec<String> {
+        self.queues().keys().map(|key| format!("the queue of {key:?}")).collect()
+    }
+
     fn queues(&self) -> MutexGuard<'_, HashMap<String, Queue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

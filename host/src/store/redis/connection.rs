@@ -8,18 +8,19 @@ use redis::RedisResult;
 use super::address::Address;
 use super::client::{Client, Connector, Push, Pushes};
 use super::clock::{self, Clocks};
+use super::failure;
 use super::late_extensions::LateExtensions;
 use super::network::{Credentials, Network};
 use super::pubsub::{Subscriber, Subscriptions};
 use super::retry::Request;
 use crate::random::Random;
-use crate::store::CacheError;
+use crate::store::{CacheError, ErrorKind};
 
 /// How long an idle channel stays subscribed: where there was one waiter, there may be a next one.
 const UNSUBSCRIBE_DELAY: Duration = Duration::from_secs(1);
 
-/// The generation of no connection.
-const UNKNOWN: u64 = 0;
+/// The generation of no connection: it is not known which one is subscribed to a channel, if any is.
+pub(super) const UNKNOWN: u64 = 0;
 
 pub(super) struct Connection {
     address: Arc<Address>,
@@ -191,22 +192,30 @@ impl Connection {
         let before = self.generation();
         () = self.execute(&Request::Subscribe(channel)).await?;
         // If the connection was replaced meanwhile, it is not known which one is subscribed.
-        *subscribed = before.filter(|_| before == self.generation());
+        *subscribed = before.filter(|_| before == self.generation()).or(Some(UNKNOWN));
         Ok(())
     }
 
     /// Unsubscribes from a channel if it is idle for a while.
     pub(super) async fn unsubscribe_if_idle(&self, channel: &str) {
-        tokio::time::sleep(UNSUBSCRIBE_DELAY).await;
-        let Some(lock) = self.subscriptions.idle_channel(channel) else { return };
-        let mut subscribed = lock.lock().await;
-        *subscribed = None;
-        let current = self.current().get();
-        if let (Some((client, _)), Some(_)) = (current, self.subscriptions.idle_channel(channel)) {
-            // If this fails, the connection broke, and its subscriptions with it.
-            _ = client.unsubscribe(channel).await;
+        loop {
+            tokio::time::sleep(UNSUBSCRIBE_DELAY).await;
+            let Some(lock) = self.subscriptions.idle_channel(channel) else { return };
+            let mut subscribed = lock.lock().await;
+            let current = self.current().get();
+            if let (Some((client, generation)), Some(_)) = (current, self.subscriptions.idle_channel(channel)) {
+                *subscribed = Some(UNKNOWN);
+                let refused =
+                    client.unsubscribe(channel).await.err().map(|error| failure::translate(self.address(), error));
+                // A server that is busy refuses. If the connection broke, its subscriptions ended with it.
+                let is_busy = refused.is_some_and(|error| error.kind() == ErrorKind::Unavailable);
+                if is_busy && self.generation() == Some(generation) {
+                    continue;
+                }
+            }
+            *subscribed = None;
+            return self.subscriptions.unsubscribed(channel);
         }
-        self.subscriptions.unsubscribed(channel);
     }
 
     /// Handles what the server sends without being asked.

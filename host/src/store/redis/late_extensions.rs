@@ -43,6 +43,13 @@ impl LateExtensions {
         SentExtension { all: self, key, ttl, settled: false }
     }
 
+    /// The extensions that are under way or may come late.
+    pub(super) fn remembered(&self) -> Vec<String> {
+        let (table, now) = (self.table(), now());
+        let late = table.late.iter().filter(|(_, (_, until))| *until > now).map(|(key, _)| key);
+        table.pending.keys().chain(late).map(|(lock, _)| format!("an extension of {lock:?}")).collect()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

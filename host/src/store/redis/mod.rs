@@ -203,6 +203,21 @@ impl Redis {
         self
     }
 
+    /// What this store remembers of callers and requests, in words, for simulations: nothing once none of them is under way.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), locker_host::CacheError> {
+    /// assert!(locker_host::Redis::open("redis://localhost")?.remembered().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn remembered(&self) -> Vec<String> {
+        let extensions = self.connection.late_extensions().remembered();
+        self.connection.subscriptions().remembered().into_iter().chain(extensions).collect()
+    }
+
     /// Keeps all keys under `prefix` instead of `lock:`.
     ///
     /// # Errors
@@ -351,9 +366,12 @@ impl Redis {
         let names = [&keys.lock[..], &keys.fence(), &keys.queue, &keys.grace(), &keys.withdrawn(value)];
         let keep = millis(self.connection.longest_delay());
         let args = [value, entry.as_deref().unwrap_or_default(), &keep];
-        self.run(&WITHDRAW, keys, &names, &args).await?;
-        subscriptions.forget_entry(&keys.queue, value);
-        Ok(())
+        let withdrawn = self.run(&WITHDRAW, keys, &names, &args).await.map(|_| ());
+        // A withdrawal that is denied is not repeated.
+        if !withdrawn.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+            subscriptions.forget_entry(&keys.queue, value);
+        }
+        withdrawn
     }
 
     fn withdrawn(&self) -> CacheError {

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::keys::SEPARATOR;
+use crate::time::now;
+
+/// How long a queue entry is kept whose caller went away and that was not withdrawn. The server drops it when it comes to it.
+const KEEP_ABANDONED: Duration = Duration::from_secs(60);
+const LEAST_ABANDONED: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Subscriptions(Mutex<Table>);
@@ -14,8 +19,10 @@ pub(super) struct Subscriptions(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     channels: BTreeMap<String, Channel>,
-    /// Queue entries whose callers went away: withdrawing a value takes its entry. By queue and value.
-    abandoned: HashMap<(String, String), String>,
+    /// Queue entries whose callers went away, and since when: withdrawing a value takes its entry. By queue and value.
+    abandoned: HashMap<(String, String), (String, Instant)>,
+    /// When there are so many, old ones are forgotten.
+    most_abandoned: usize,
     /// Counts the subscribers, so that each has a number, and earlier ones lower numbers.
     last_number: u64,
 }
@@ -108,9 +115,16 @@ impl Subscriptions {
         }
     }
 
+    /// The channels and the abandoned entries.
+    pub(super) fn remembered(&self) -> Vec<String> {
+        let table = self.table();
+        let entries = table.abandoned.values().map(|(entry, _)| format!("the entry {entry:?}"));
+        table.channels.keys().map(|channel| format!("the channel {channel:?}")).chain(entries).collect()
+    }
+
     /// The entry of a value whose caller went away, until [`Subscriptions::forget_entry`].
     pub(super) fn abandoned_entry(&self, queue: &str, value: &str) -> Option<String> {
-        self.table().abandoned.get(&(queue.to_owned(), value.to_owned())).cloned()
+        self.table().abandoned.get(&(queue.to_owned(), value.to_owned())).map(|(entry, _)| entry.clone())
     }
 
     pub(super) fn forget_entry(&self, queue: &str, value: &str) {
@@ -271,12 +285,24 @@ impl Subscriber<'_> {
     }
 }
 
+impl Table {
+    /// Keeps an entry for its withdrawal. A server that stays away, or denies it, is asked no more after a while.
+    fn abandon(&mut self, value: (String, String), entry: String) {
+        let now = now();
+        if self.abandoned.len() >= self.most_abandoned {
+            self.abandoned.retain(|_, (_, since)| now.saturating_duration_since(*since) < KEEP_ABANDONED);
+            self.most_abandoned = 2 * self.abandoned.len() + LEAST_ABANDONED;
+        }
+        self.abandoned.insert(value, (entry, now));
+    }
+}
+
 impl Drop for Subscriber<'_> {
     fn drop(&mut self) {
         let Place { channel: name_of_channel, queue: key, name, value, entry, .. } = self.place;
         let mut table = self.subscriptions.table();
         if self.queued {
-            table.abandoned.insert((key.to_owned(), value.to_owned()), entry.to_owned());
+            table.abandon((key.to_owned(), value.to_owned()), entry.to_owned());
         }
         let Some(channel) = table.channels.get_mut(name_of_channel) else { return };
         if let Some(queue) = channel.queues.get_mut(name) {

@@ -8,6 +8,7 @@ use redis::RedisResult;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::connection::UNKNOWN;
 use super::keys::{Keys, SEPARATOR};
 use super::pubsub::{HandOff, Place, Subscriber};
 use super::reply::{Reply, malformed};
@@ -156,7 +157,7 @@ impl Waiter<'_> {
                     self.retried = true;
                     OUTAGE_INTERVAL
                 }
-                Err(error) => return Err(self.failed(error)),
+                Err(error) => return self.left_with(Err(error)),
             };
             if let Some(stored) = self.handed_over(interval).await {
                 return self.granted(stored).await;
@@ -313,7 +314,7 @@ impl Waiter<'_> {
         self.subscriber.wake_others(Some(&holder));
         if subscribed == 0 {
             // A node of a cluster that took over: it does not know the subscription.
-            *self.subscriber.lock().lock().await = None;
+            *self.subscriber.lock().lock().await = Some(UNKNOWN);
             return Ok(self.report_after(CONFIRM_DELAY));
         }
         let ahead = u32::try_from(ahead).unwrap_or(u32::MAX);
@@ -390,8 +391,10 @@ impl Waiter<'_> {
     }
 
     fn left_with(mut self, outcome: Result<SetOutcome, CacheError>) -> Result<SetOutcome, CacheError> {
-        self.subscriber.set_queued(outcome.is_err());
-        outcome.map_err(|error| self.failed(error))
+        let outcome = outcome.map_err(|error| self.failed(error));
+        // Then it is withdrawn.
+        self.subscriber.set_queued(outcome.as_ref().is_err_and(CacheError::may_have_taken_effect));
+        outcome
     }
 
     async fn set(&self) -> Result<SetOutcome, CacheError> {

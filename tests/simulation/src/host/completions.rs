@@ -6,7 +6,7 @@ use locker_host::{Error, UnlockOutcome};
 
 use super::caller::Caller;
 use super::invariants::HostInvariant::CompletionsLast;
-use super::ledger::Ledger;
+use super::ledger::{CLOCKS_DIFFER_BY, Ledger};
 
 /// Work that was done under a lock, which stays taken.
 #[derive(Debug)]
@@ -22,8 +22,6 @@ pub(super) struct Completed {
 
 /// Two clocks with milliseconds may differ by one.
 const TICK: Duration = Duration::from_millis(1);
-/// The clock of a member of a quorum differs from others by less than one part in so many.
-const CLOCKS_DIFFER_BY: u32 = 100;
 
 /// Whether a value says that work is done.
 pub(super) fn is_record(value: &str) -> bool {

@@ -22,7 +22,7 @@ use super::waiters::{Call, Reports, Waiter};
 const MOST_UNTOLD: Duration = Duration::from_millis(250);
 
 /// The clock of a member of a quorum differs from others by less than one part in so many.
-const CLOCKS_DIFFER_BY: u32 = 100;
+pub(super) const CLOCKS_DIFFER_BY: u32 = 100;
 
 #[derive(Default)]
 pub(super) struct Ledger {

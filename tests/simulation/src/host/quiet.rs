@@ -39,12 +39,24 @@ pub(super) async fn quiet(world: &Arc<World>) {
     if !left.is_empty() {
         world.violated(NothingIsLeft, format!("at the end: {left:?}"));
     }
+    remembered(world);
     drop(lockers);
     sleep(CLOSES).await;
     let tasks = Handle::current().metrics().num_alive_tasks();
     // What a process does when it crashes hangs for ever.
     if tasks > 0 && !world.has_crashes() {
         world.violated(NoTaskIsLeft, format!("{tasks} tasks"));
+    }
+}
+
+/// No process remembers a caller or a request.
+fn remembered(world: &World) {
+    let stores = world.take_stores();
+    for stores in &stores {
+        let remembered = if world.has_crashed(stores.process) { Vec::new() } else { stores.remembered() };
+        if !remembered.is_empty() {
+            world.violated(NothingIsLeft, format!("p{} remembers {remembered:?}", stores.process));
+        }
     }
 }
 

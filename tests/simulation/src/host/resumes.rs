@@ -13,7 +13,7 @@ use super::plan::{Attempt, Style, lock_name, mixed};
 const CALLS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a store refuses what was withdrawn.
-const KEEPS_MARK: Duration = Duration::from_secs(6);
+pub(super) const KEEPS_MARK: Duration = Duration::from_secs(6);
 
 /// What was granted.
 pub(super) enum Resumed {

@@ -62,6 +62,7 @@ pub fn run_host(plan: &HostPlan, variant: Option<&Variant>, traced: bool) -> Hos
         world
     });
     drop(runtime);
+    drop(world.take_stores());
     let state = &mut *world.state();
     let ledger = &mut state.ledger;
     HostEnded {

@@ -14,6 +14,13 @@ use super::world::{Route, World};
 /// How much the clock of a process may be ahead, in microseconds.
 const MOST_AHEAD: u64 = 20_000_000;
 
+/// The stores of a process.
+pub(super) struct Stores {
+    pub(super) process: usize,
+    servers: Vec<Redis>,
+    quorum: Option<Quorum>,
+}
+
 /// The locker of a process.
 pub(super) fn locker(world: &Arc<World>, process: usize) -> Result<Locker, Error> {
     let url = match (world.plan.lag_ms, world.plan.waits_for_replica) {
@@ -32,18 +39,34 @@ pub(super) fn locker_at(world: &Arc<World>, process: usize, url: &str) -> Result
         let network = Network { world: world.clone(), route: Route { process, site } };
         Ok(Redis::open(url)?.connector(Arc::new(network)).environment(&environment))
     };
-    match world.plan.topology {
-        Topology::Cluster => {
-            let network = ClusterNetwork { world: world.clone(), process };
-            let redis = Redis::open("redis+cluster://simulated")?.connector(Arc::new(network));
-            Locker::with_environment(redis.environment(&environment), Limits::default(), &environment)
-        }
-        Topology::One => Locker::with_environment(redis(0)?, Limits::default(), &environment),
-        Topology::Quorum => {
-            let member = |site| Ok::<_, Error>(Arc::new(redis(site)?) as Arc<dyn QuorumMember>);
-            let members = (0..world.plan.clocks.len()).map(member).collect::<Result<_, _>>()?;
-            let quorum = Quorum::new(members)?.environment(&environment);
-            Locker::with_environment(quorum, Limits::default(), &environment)
-        }
+    let cluster = || -> Result<Redis, Error> {
+        let network = ClusterNetwork { world: world.clone(), process };
+        let redis = Redis::open("redis+cluster://simulated")?.connector(Arc::new(network));
+        Ok(redis.environment(&environment))
+    };
+    let servers: Vec<Redis> = match world.plan.topology {
+        Topology::Cluster => vec![cluster()?],
+        Topology::One => vec![redis(0)?],
+        Topology::Quorum => (0..world.plan.clocks.len()).map(redis).collect::<Result<_, _>>()?,
+    };
+    let quorum = if world.plan.is_quorum() {
+        let members = servers.iter().map(|server| Arc::new(server.clone()) as Arc<dyn QuorumMember>);
+        Some(Quorum::new(members.collect())?.environment(&environment))
+    } else {
+        None
+    };
+    let locker = match &quorum {
+        Some(quorum) => Locker::with_environment(quorum.clone(), Limits::default(), &environment),
+        None => Locker::with_environment(servers[0].clone(), Limits::default(), &environment),
+    };
+    world.state().stores.push(Stores { process, servers, quorum });
+    locker
+}
+
+impl Stores {
+    /// What they remember of callers and requests.
+    pub(super) fn remembered(&self) -> Vec<String> {
+        let servers = self.servers.iter().flat_map(Redis::remembered);
+        servers.chain(self.quorum.iter().flat_map(Quorum::remembered)).collect()
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::asked::label_of;
 use super::invariants::HostInvariant::{GivenUpIsRemoved, LeasesLast, LossesAreReported, OneFencePerLease};
-use super::ledger::{Lease, Ledger};
+use super::ledger::{CLOCKS_DIFFER_BY, Lease, Ledger};
+use super::resumes::KEEPS_MARK;
 use super::site::Entry;
 use super::sites::agreed;
 
@@ -66,7 +67,7 @@ impl Ledger {
         }
         for (site, entry) in entries.iter().enumerate().filter_map(|(site, entry)| Some((site, entry.as_ref()?))) {
             self.see(name, site, entry, now);
-            self.check_withdrawn(site, entries_before.get(site).and_then(Option::as_ref), entry);
+            self.check_withdrawn(site, entries_before.get(site).and_then(Option::as_ref), entry, now);
         }
         if let (Some(entry), true) = (&entry, old != new) {
             self.stored(name, &entry.value, now);
@@ -98,9 +99,10 @@ impl Ledger {
     }
 
     /// A member of a quorum does not store what was withdrawn from it.
-    fn check_withdrawn(&mut self, site: usize, before: Option<&Entry>, entry: &Entry) {
+    fn check_withdrawn(&mut self, site: usize, before: Option<&Entry>, entry: &Entry, now: Duration) {
         let is_new = before.is_none_or(|before| before.value != entry.value);
-        let was_withdrawn = self.withdrawn.contains_key(&(entry.value.clone(), site));
+        let withdrawn = self.withdrawn.get(&(entry.value.clone(), site));
+        let was_withdrawn = withdrawn.is_some_and(|at| now < *at + KEEPS_MARK - KEEPS_MARK / CLOCKS_DIFFER_BY);
         if is_new && was_withdrawn && self.is_quorum() && self.survived == 0 {
             let what = format!("member {site} stores {}, which was withdrawn from it", entry.value);
             self.violated(GivenUpIsRemoved, what);

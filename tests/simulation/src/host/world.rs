@@ -15,6 +15,7 @@ use super::links::Down;
 use super::network::Connection;
 use super::plan::{HostPlan, mixed};
 use super::sites::{Peer, Sites};
+use super::store::Stores;
 use super::variants::{Flaw, Variant};
 
 pub(super) struct World {
@@ -37,6 +38,8 @@ pub(super) struct State {
     /// Until when the requests of a broken connection are on their way.
     pub(super) late: BTreeMap<Peer, Duration>,
     pub(super) crashed: BTreeSet<usize>,
+    /// The stores of all processes, which stay until the world ends.
+    pub(super) stores: Vec<Stores>,
     pub(super) waits_for_replica: bool,
     /// Nothing goes wrong any more.
     pub(super) calm: bool,
@@ -77,6 +80,7 @@ impl World {
             downs: BTreeMap::new(),
             late: BTreeMap::new(),
             crashed: BTreeSet::new(),
+            stores: Vec::new(),
             waits_for_replica: plan.waits_for_replica,
             calm: false,
             requests: 0,
@@ -154,6 +158,11 @@ impl World {
         }
         self.ledger(|ledger, _| ledger.crashes(process));
         self.crash[process].notify_one();
+    }
+
+    /// The stores, without which the processes end.
+    pub(super) fn take_stores(&self) -> Vec<Stores> {
+        std::mem::take(&mut self.state().stores)
     }
 
     pub(super) fn has_crashes(&self) -> bool {
