@@ -218,13 +218,16 @@ impl Ledger {
 
     /// An extension was granted.
     pub(super) fn extended(&mut self, token: &str, fence: u64, deadline: Duration, now: Duration) {
-        // A call that was repeated may have taken the lock again, or left a vote for it, with a higher fence. An extension that comes after the lease finds that, too.
+        // A call that was repeated may have taken the lock again, or left a vote for it, with a higher fence. An extension that comes after the lease, or after its revocation, finds that, too.
         let may_rise = self.chosen.contains(token);
         let Some(lease) = self.lease(token) else { return };
         let granted = std::mem::replace(&mut lease.deadline, deadline);
         let (had, excused) = (lease.fence, lease.excused);
-        if may_rise && granted <= now && fence > had {
-            lease.fence = fence;
+        let is_over = granted <= now || self.revocations.took(token, had);
+        if may_rise && is_over && fence > had {
+            if let Some(lease) = self.lease(token) {
+                lease.fence = fence;
+            }
             return self.check_lasts(token, ExtensionsTellTheTruth);
         }
         // A server that lost a grant, and not the queue, may grant it again. A guard notices.
