@@ -181,13 +181,11 @@ fn decision(replies: &Replies<ExtendOutcome>) -> Option<Decision> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     /// What three members decide that have these fences, or none. The last one may fail.
     fn fence(fences: [Option<u64>; 3], fails: bool) -> Option<u64> {
-        let (mut replies, deadline) = (Replies::of(3), Instant::now());
+        let (mut replies, deadline) = (Replies::of(3), now());
         for (member, revision) in fences.into_iter().enumerate() {
             let outcome = revision
                 .map_or(ExtendOutcome::Absent, |revision| ExtendOutcome::Extended(Stored { revision, deadline }));
