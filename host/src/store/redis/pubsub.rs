@@ -286,7 +286,7 @@ impl Subscriber<'_> {
 }
 
 impl Table {
-    /// Keeps an entry for its withdrawal. A server that stays away, or denies it, is asked no more after a while.
+    /// Keeps an entry for its withdrawal. A server that stays away is asked no more after a while.
     fn abandon(&mut self, value: (String, String), entry: String) {
         let now = now();
         if self.abandoned.len() >= self.most_abandoned {
